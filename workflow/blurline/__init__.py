@@ -1,0 +1,1 @@
+"""blurline turns a collection of images into a privacy-aware release, reproducibly."""
