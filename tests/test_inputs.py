@@ -1,0 +1,138 @@
+"""Bad input: one clear line each, which names file, line or key and says what to do, before any work starts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from blurline import params, plan, sources
+from blurline.errors import BlurlineError
+
+SHA = "a" * 64
+PARAMS = f"""\
+dataset:
+  name: test
+sources: [one]
+shard_size: 2
+detect:
+  weights: centerface
+  sha256: {SHA}
+"""
+MANIFEST = "image_id,url\na.jpg,x/a.jpg\nb.jpg,x/b.jpg\nc.jpg,x/c.jpg\n"
+REVIEW = "image_id,action,reviewer,decided_at,x1,y1,x2,y2\na.jpg,add,ann,2026-01-01,1,2,3,4\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "data/sources").mkdir(parents=True)
+    (tmp_path / "data/review").mkdir()
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "data/sources/one.csv").write_text(MANIFEST)
+    (tmp_path / "data/review/ann.csv").write_text(REVIEW)
+    return tmp_path
+
+
+def test_the_good_input_is_good(project: Path) -> None:
+    assert plan.load(project).shards == ("one-00000", "one-00001")
+
+
+CASES = [
+    # file, text to replace, replacement, the whole line that the user gets
+    ("params.yaml", "shard_size: 2", "shard_sise: 2", "params.yaml:4: shard_sise: unknown key: did you mean shard_size?"),
+    ("params.yaml", "weights:", "wights:", "params.yaml:6: detect.wights: unknown key: did you mean weights?"),
+    ("params.yaml", "shard_size: 2", "shard_size: two", "params.yaml:4: shard_size: input should be a valid integer (it is 'two'): mend it"),
+    ("params.yaml", "shard_size: 2", "shard_size: 0", "params.yaml:4: shard_size: input should be greater than or equal to 1 (it is 0): mend it"),
+    ("params.yaml", "shard_size: 2", "shard_size: true", "params.yaml:4: shard_size: input should be a valid integer (it is True): mend it"),
+    ("params.yaml", "  name: test", "  name: [", "params.yaml:3: not valid YAML (expected ',' or ']', but got ':'): mend the line"),
+    ("params.yaml", PARAMS, "", "params.yaml: expected keys such as dataset, sources, detect: start from the demo's file"),
+    ("params.yaml", "dataset:\n  name: test\n", "", "params.yaml:1: dataset: missing: add it"),
+    ("params.yaml", f"  sha256: {SHA}\n", "", "params.yaml:4: detect.sha256: missing: add it"),
+    ("params.yaml", SHA, "abc", r"params.yaml:7: detect.sha256: string should match pattern '\^\[0-9a-f\]\{64\}\$' (it is 'abc'): mend it"),
+    ("params.yaml", "sources: [one]", "sources: []", "params.yaml:3: sources: list should have at least 1 item after validation, not 0 (it is []): mend it"),
+    ("params.yaml", "sources: [one]", "sources: [one, one]", "params.yaml: sources: one is listed twice: mend it"),
+    ("params.yaml", "sources: [one]", "sources: [One]", r"params.yaml:3: sources.0: string should match pattern '\^\[a-z0-9\]\[a-z0-9_-\]\*\$' (it is 'One'): mend it"),
+    ("params.yaml", "sources: [one]", "sources: [two]", "data/sources/two.csv: not found, but params.yaml lists two under sources: write it, or take the name off the list"),
+    ("params.yaml", "shard_size: 2", "shard_size: 2\nshard_size: 3", "params.yaml:5: shard_size: set twice: keep one of them"),
+    ("params.yaml", "detect:", "detect:\n  candidate: 0.9", "params.yaml:5: detect: confidence is below candidate: boxes between the two would never be stored: mend it"),
+    ("params.yaml", "shard_size: 2", "blur: {method: pixelate}", "params.yaml:4: blur.method: input should be 'gaussian' (it is 'pixelate'): mend it"),
+    ("params.yaml", "shard_size: 2", "release: {public_columns: [class]}", "params.yaml: release.public_columns: no manifest has a column 'class' to publish: there are sha256, url"),
+    ("data/sources/one.csv", "image_id", "image", "data/sources/one.csv:1: column image_id is missing: add it (there are: image, url)"),
+    ("data/sources/one.csv", "image_id,url", "image_id,uri", "data/sources/one.csv:1: column url is missing: add it (there are: image_id, uri)"),
+    ("data/sources/one.csv", "image_id,url", "url,url", "data/sources/one.csv:1: column url stands twice: keep one of them"),
+    ("data/sources/one.csv", "c.jpg,", "a.jpg,", "data/sources/one.csv:4: image_id 'a.jpg' stands twice: an id names one image"),
+    ("data/sources/one.csv", "b.jpg,", "../b.jpg,", "data/sources/one.csv:3: image_id '../b.jpg' is no plain relative path: no leading or double /, no . or .. parts, no backslashes"),
+    ("data/sources/one.csv", "b.jpg,", "/b.jpg,", "data/sources/one.csv:3: image_id '/b.jpg' is no plain relative path: no leading or double /, no . or .. parts, no backslashes"),
+    ("data/sources/one.csv", "b.jpg,", "x/./b.jpg,", "data/sources/one.csv:3: image_id 'x/./b.jpg' is no plain relative path: no leading or double /, no . or .. parts, no backslashes"),
+    ("data/sources/one.csv", "b.jpg,", r"x\b.jpg,", r"data/sources/one.csv:3: image_id 'x\\b.jpg' is no plain relative path: no leading or double /, no . or .. parts, no backslashes"),
+    ("data/sources/one.csv", "b.jpg,x/b.jpg", ",x/b.jpg", "data/sources/one.csv:3: image_id is empty: give every image a unique relative path"),
+    ("data/sources/one.csv", "x/b.jpg", "", "data/sources/one.csv:3: url is empty: say where 'b.jpg' comes from"),
+    ("data/sources/one.csv", "x/b.jpg", "ftp://x/b.jpg", "data/sources/one.csv:3: url 'ftp://x/b.jpg' has an unknown scheme: use http://, https://, file://, package:// or a path"),
+    ("data/sources/one.csv", MANIFEST, "image_id,url,sha256\na.jpg,a.jpg,12\n", "data/sources/one.csv:2: sha256 '12': want 64 hex digits"),
+    ("data/sources/one.csv", "c.jpg,", "a.png,", "data/sources/one.csv:4: image_id 'a.png' and 'a.jpg' (line 2) would be one sample 'a' of a shard: rename one of them"),
+    ("data/sources/one.csv", MANIFEST, "image_id,url\n", "data/sources: no image is listed: add rows to one"),
+    ("data/review/ann.csv", "action", "act", "data/review/ann.csv:1: column action is missing: the first line names the columns"),
+    ("data/review/ann.csv", "x1,", "left,", "data/review/ann.csv:1: unknown column left: known are image_id, sha256, action, frame, label, box_id, x1, y1, x2, y2, reviewer, decided_at, note"),
+    ("data/review/ann.csv", ",add,", ",ad,", "data/review/ann.csv:2: action: input should be 'accept', 'reject', 'add', 'adjust', 'clear', 'exclude' or 'erase' (it is 'ad')"),
+    ("data/review/ann.csv", "2026-01-01", "yesterday", "data/review/ann.csv:2: decided_at: want an ISO 8601 time such as 2026-01-31T12:00:00+00:00 (it is 'yesterday')"),
+    ("data/review/ann.csv", ",ann,", ",,", "data/review/ann.csv:2: reviewer: string should have at least 1 character (it is '')"),
+    ("data/review/ann.csv", "1,2,3,4", ",,,", "data/review/ann.csv:2: add needs a box: fill in x1, y1, x2, y2"),
+    ("data/review/ann.csv", "1,2,3,4", "1,2,,", "data/review/ann.csv:2: x1, y1, x2, y2 go together: fill in all four or none"),
+    ("data/review/ann.csv", "1,2,3,4", "3,2,1,4", "data/review/ann.csv:2: the box is empty: x2 must be over x1 and y2 over y1"),
+    ("data/review/ann.csv", "1,2,3,4", "-1,2,3,4", "data/review/ann.csv:2: x1: input should be greater than or equal to 0 (it is '-1')"),
+    ("data/review/ann.csv", "1,2,3,4", "1,2,3", "data/review/ann.csv:2: not as many fields as the header has: mend the line"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "line"), CASES, ids=[f"{c[0]} {c[2][:30]!r}" for c in CASES])
+def test_bad_input(project: Path, file: str, old: str, new: str, line: str) -> None:
+    path = project / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(BlurlineError) as caught:
+        plan.load(project)
+    assert str(caught.value) == re.sub(r"\\([\^\[\]{}$*])", r"\1", line)
+
+
+def test_an_image_id_in_two_sources(project: Path) -> None:
+    (project / "params.yaml").write_text(PARAMS.replace("[one]", "[one, two]"))
+    (project / "data/sources/two.csv").write_text("image_id,url\nnew.jpg,y\nb.jpg,y\n")
+    with pytest.raises(BlurlineError, match=r"two.csv:3: image_id 'b.jpg' is also in data/sources/one.csv:3: an id"):
+        plan.load(project)
+
+
+def test_no_params_file(tmp_path: Path) -> None:
+    with pytest.raises(BlurlineError, match=r"params.yaml: not found in .*: run this in the project's top folder"):
+        params.load(tmp_path)
+
+
+def test_config_overrides_are_refused(project: Path) -> None:
+    import yaml
+
+    config = yaml.safe_load(PARAMS)
+    params.refuse_overrides(project, config)
+    config["detect"]["confidence"] = 0.4
+    with pytest.raises(BlurlineError, match=r"--config: detect.confidence: .* `dvc exp run -S detect.confidence=0.4`"):
+        params.refuse_overrides(project, config)
+
+
+def test_gold_is_never_read(project: Path) -> None:
+    (project / "data/review/gold").mkdir()
+    (project / "data/review/gold/gold.csv").write_text("nonsense")
+    plan.load(project)
+
+
+@pytest.mark.parametrize(
+    ("image_id", "member"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("v1.2/a.b.JPEG", "v1.2/a%2Eb.JPEG"),
+        ("a", "a.png"),
+        ("a.v2", "a%2Ev2.png"),
+        ("50%.jpg", "50%25.jpg"),
+    ],
+)
+def test_members_are_one_webdataset_sample_each(image_id: str, member: str) -> None:
+    assert sources.member(image_id, ".png") == member
+    name = member.rpartition("/")[2]
+    assert name.count(".") == 1

@@ -1,0 +1,257 @@
+"""The merge rules, case by case, and what must hold of every merge."""
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blurline.boxes import Box, box_id
+from blurline.decisions import Decision
+from blurline.steps.merge import Rules, merge
+
+SHA = "a" * 64
+OTHER = "b" * 64
+RULES = Rules(confidence=0.5, match_iou=0.5, reject_votes=2, window=0.1)
+FACE = Box(10, 10, 50, 60)
+
+
+def detected(box: Box = FACE, score: float = 0.9) -> dict[str, Any]:
+    name = box_id(SHA, -1, "centerface", "face", box)
+    return {
+        "box_id": name,
+        "frame": -1,
+        "label": "face",
+        "detector": "centerface",
+        **box._asdict(),
+        "score": score,
+    }
+
+
+def image(*faces: dict[str, Any]) -> dict[str, Any]:
+    return {"image_id": "a.jpg", "sha256": SHA, "width": 100, "height": 100, "faces": list(faces)}
+
+
+def decide(action: str, box: Box | None = None, who: str = "ann", when: str = "2026-01-01", **more: Any) -> Decision:
+    corners = box._asdict() if box else {}
+    return Decision.model_validate(
+        {"image_id": "a.jpg", "action": action, "reviewer": who, "decided_at": when, **corners, **more}
+    )
+
+
+def blurred(result: dict[str, Any]) -> list[Box]:
+    return [Box(f["x1"], f["y1"], f["x2"], f["y2"]) for f in result["faces"] if f["blur"]]
+
+
+NEAR = Box(12, 11, 52, 61)  # IoU with FACE is well over 0.5
+FAR = Box(60, 60, 90, 95)
+
+CASES: list[tuple[str, list[dict[str, Any]], list[Decision], str, list[Box]]] = [
+    ("no vote, over the threshold", [detected()], [], "auto", [FACE]),
+    ("no vote, under it", [detected(score=0.2)], [], "auto", []),
+    ("no vote, in the window over it", [detected(score=0.55)], [], "pending", [FACE]),
+    ("no vote, in the window under it", [detected(score=0.45)], [], "pending", []),
+    ("cleared in the window", [detected(score=0.45)], [decide("clear")], "reviewed", []),
+    ("clear takes no blur away", [detected(score=0.55)], [decide("clear")], "reviewed", [FACE]),
+    ("accepted under the threshold", [detected(score=0.2)], [decide("accept", NEAR)], "reviewed", [FACE]),
+    ("one rejection is not enough", [detected()], [decide("reject", FACE)], "auto", [FACE]),
+    (
+        "one person rejecting twice is one vote",
+        [detected()],
+        [decide("reject", FACE), decide("reject", NEAR)],
+        "auto",
+        [FACE],
+    ),
+    ("two rejections", [detected()], [decide("reject", FACE), decide("reject", NEAR, "bob")], "reviewed", []),
+    (
+        "any vote for the face keeps it",
+        [detected()],
+        [decide("reject", FACE), decide("reject", FACE, "bob"), decide("accept", FACE, "cy")],
+        "reviewed",
+        [FACE],
+    ),
+    (
+        "the later word counts",
+        [detected()],
+        [
+            decide("accept", FACE, when="2026-01-01"),
+            decide("reject", FACE, when="2026-01-02"),
+            decide("reject", FACE, "bob"),
+        ],
+        "reviewed",
+        [],
+    ),
+    (
+        "at equal times the protective word counts",
+        [detected()],
+        [decide("accept", FACE), decide("reject", FACE), decide("reject", FACE, "bob")],
+        "reviewed",
+        [FACE],
+    ),
+    ("a missed face", [], [decide("add", FAR)], "reviewed", [FAR]),
+    (
+        "a missed face over the border",
+        [],
+        [decide("add", Box(90, 90, 120, 130))],
+        "reviewed",
+        [Box(90, 90, 100, 100)],
+    ),
+    (
+        "two drawings of a missed face unite",
+        [],
+        [decide("add", FACE), decide("add", NEAR, "bob")],
+        "reviewed",
+        [Box(10, 10, 52, 61)],
+    ),
+    (
+        "its author takes it back",
+        [],
+        [decide("add", FAR, when="2026-01-01"), decide("reject", FAR, when="2026-01-02")],
+        "auto",
+        [],
+    ),
+    (
+        "another cannot take it back",
+        [],
+        [decide("add", FAR, when="2026-01-01"), decide("reject", FAR, "bob", when="2026-01-02")],
+        "reviewed",
+        [FAR],
+    ),
+    (
+        "one adjustment only grows the box",
+        [detected()],
+        [decide("adjust", Box(15, 15, 55, 55))],
+        "reviewed",
+        [Box(10, 10, 55, 60)],
+    ),
+    (
+        "as many adjustments as rejections replace it",
+        [detected()],
+        [decide("adjust", Box(15, 15, 45, 55)), decide("adjust", Box(14, 16, 45, 56), "bob")],
+        "reviewed",
+        [Box(14, 15, 45, 56)],
+    ),
+    ("an adjustment of nothing is a new face", [], [decide("adjust", FAR)], "reviewed", [FAR]),
+    (
+        "a box id finds its box from afar",
+        [detected(score=0.2)],
+        [decide("accept", box_id=detected()["box_id"])],
+        "reviewed",
+        [FACE],
+    ),
+    (
+        "an unknown box id falls back to the place",
+        [detected(score=0.2)],
+        [decide("accept", NEAR, box_id="0" * 16)],
+        "reviewed",
+        [FACE],
+    ),
+    (
+        "accepting what the detector lost keeps the face",
+        [],
+        [decide("accept", FACE, box_id="0" * 16)],
+        "reviewed",
+        [FACE],
+    ),
+    (
+        "rejecting what is not there does nothing",
+        [detected()],
+        [decide("reject", FAR), decide("reject", FAR, "bob")],
+        "auto",
+        [FACE],
+    ),
+    (
+        "rejections of other bytes do nothing",
+        [detected()],
+        [decide("reject", FACE, sha256=OTHER), decide("reject", FACE, "bob", sha256=OTHER)],
+        "auto",
+        [FACE],
+    ),
+    (
+        "a face added on other bytes is blurred here too",
+        [],
+        [decide("add", FAR, sha256=OTHER)],
+        "reviewed",
+        [FAR],
+    ),
+    (
+        "clearing other bytes says nothing",
+        [detected(score=0.45)],
+        [decide("clear", sha256=OTHER)],
+        "pending",
+        [],
+    ),
+    ("excluded", [detected()], [decide("exclude")], "excluded", []),
+    ("erased", [detected()], [decide("erase", sha256=OTHER)], "excluded", []),
+]
+
+
+@pytest.mark.parametrize(("faces", "decisions", "state", "boxes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_rules(faces: list[dict[str, Any]], decisions: list[Decision], state: str, boxes: list[Box]) -> None:
+    for order in itertools.permutations(decisions):
+        result = merge(image(*faces), order, RULES)
+        assert (result["state"], blurred(result)) == (state, boxes)
+
+
+def test_verdicts_and_names_are_on_record() -> None:
+    votes = [decide("reject", FACE, "bob"), decide("reject", FACE, "ann")]
+    (face,) = merge(image(detected()), votes, RULES)["faces"]
+    assert (face["verdict"], face["origin"], face["decided_by"]) == ("rejected", "detector", ["ann", "bob"])
+    (face,) = merge(image(), [decide("add", FAR, "cy")], RULES)["faces"]
+    assert (face["verdict"], face["origin"], face["decided_by"]) == ("accepted", "reviewer", ["cy"])
+    (face,) = merge(image(detected()), [], RULES)["faces"]
+    assert (face["verdict"], face["decided_by"]) == ("pending", [])
+
+
+coordinates = st.integers(0, 90)
+boxes = st.builds(
+    lambda x, y, w, h: Box(x, y, x + w, y + h),
+    coordinates,
+    coordinates,
+    st.integers(1, 40),
+    st.integers(1, 40),
+)
+scores = st.sampled_from([0.2, 0.45, 0.5, 0.55, 0.9])
+faces_of = st.lists(
+    st.builds(detected, boxes.map(lambda b: b.clip(100, 100)), scores),
+    max_size=4,
+    unique_by=lambda f: f["box_id"],
+)
+votes_of = st.lists(
+    st.builds(
+        decide,
+        st.sampled_from(["accept", "reject", "add", "adjust"]),
+        st.one_of(boxes, st.just(FACE), st.just(NEAR)),
+        st.sampled_from(["ann", "bob", "cy"]),
+        st.sampled_from(["2026-01-01", "2026-01-02", "2026-01-03"]),
+        sha256=st.sampled_from(["", SHA, OTHER]),
+    ),
+    max_size=6,
+)
+
+
+@given(faces_of, votes_of, st.randoms(use_true_random=False))
+def test_no_order_and_no_repeat_changes_a_merge(faces: Any, votes: list[Decision], random: Any) -> None:
+    shuffled = [*votes, *votes]
+    random.shuffle(shuffled)
+    assert merge(image(*faces), shuffled, RULES) == merge(image(*faces), votes, RULES)
+
+
+@given(faces_of, votes_of)
+def test_without_enough_rejections_nothing_detected_is_left_clear(faces: Any, votes: list[Decision]) -> None:
+    """Every box over the threshold stays covered while fewer than two people said "no face"."""
+    opponents = {v.reviewer for v in votes if v.action in ("reject", "adjust")}
+    if len(opponents) >= RULES.reject_votes:
+        return
+    covered = blurred(merge(image(*faces), votes, RULES))
+    for face in faces:
+        box = Box(face["x1"], face["y1"], face["x2"], face["y2"])
+        assert face["score"] < RULES.confidence or any(c.contains(box) for c in covered)
+
+
+@given(faces_of, votes_of, boxes)
+def test_a_face_that_somebody_adds_last_is_covered(faces: Any, votes: list[Decision], box: Box) -> None:
+    votes = [*votes, decide("add", box, "dee", "2026-02-01")]
+    inside = box.clip(100, 100)
+    assert any(c.contains(inside) for c in blurred(merge(image(*faces), votes, RULES)))

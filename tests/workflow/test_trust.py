@@ -1,0 +1,229 @@
+"""What must never happen: a receipt that lies, a damaged file that passes, an image that is lost."""
+
+import random
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.project import Project
+
+
+def damage(path: Path) -> None:
+    """Change one byte in the middle of a file, which may be a read-only link into the cache."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/weights/centerface.onnx",
+        "data/raw/small-00001.tar",
+        "data/detections/small-00001.parquet",
+        "data/merged/small-00000.parquet",
+        "data/blurred/small-00002.tar",
+        "data/release/manifest.parquet",
+    ],
+)
+def test_one_changed_byte_is_found_and_named(project: Project, name: str) -> None:
+    damage(project.path / name)
+    assert f"error: {name}: not what " in project.run("blurline", "verify", ok=False)
+    assert f"error: {name}: not what " in project.dvc("repro", ok=False)
+
+
+def test_missing_added_and_forged_files_are_found(project: Project) -> None:
+    (project.path / "data/raw/small-00000.tar").unlink()
+    (project.path / "data/blurred/extra.tar").write_text("x")
+    receipt = next((project.path / "data/merged").glob("small-00000.*.json"))
+    text = receipt.read_text()
+    receipt.unlink()
+    receipt.write_text(text.replace('"confidence"', '"confidense"').replace('"blur": ', '"blur":  '))
+    output = project.run("blurline", "verify", ok=False)
+    assert "error: data/raw/small-00000.tar: missing, though small-00000." in output
+    assert "error: data/blurred/extra.tar: belongs to no receipt: delete it" in output
+    assert f"{receipt.name}: not a receipt as it was written" in output
+
+
+def test_a_gap_in_the_chain_is_broken(project: Project) -> None:
+    next((project.path / "data/detections").glob("small-00000.*.json")).unlink()
+    output = project.run("blurline", "verify", ok=False)
+    assert "data/detections/small-00000." in output
+    assert "missing: run snakemake" in output
+
+
+def test_damaged_input_stops_a_job(project: Project) -> None:
+    damage(project.path / "data/raw/small-00001.tar")
+    project.set("blur.margin", 0.2)
+    output = project.snakemake(ok=False)
+    assert "data/raw/small-00001.tar: not what small-00001." in output
+    assert not list((project.path / "data/blurred").glob("small-00001.*.tmp"))
+
+
+def test_cores_change_no_byte(project: Project, finished: Project, tmp_path: Path) -> None:
+    for folder in ("weights", "raw", "detections", "merged", "blurred", "release"):
+        subprocess.run(["rm", "-rf", str(project.path / "data" / folder)], check=True)
+    project.snakemake(cores=1)
+    assert project.data() == finished.data()
+
+
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(s, marks=pytest.mark.slow) for s in range(3, 12))])
+def test_a_kill_at_any_moment_loses_nothing(project: Project, seed: int) -> None:
+    """SIGKILL to the whole process group, then the same command: the bytes of an uninterrupted run."""
+    project.set("detect.nms_iou", 0.45)
+    whole = project.copy(project.path.parent / "whole")
+    start = time.monotonic()
+    whole.snakemake()
+    duration = time.monotonic() - start
+    moment = random.Random(seed).uniform(1.0, duration)
+    project.kill_when("snakemake", "--cores", "2", after=moment)
+    for path in sorted((project.path / "data").glob("*/*.json")):
+        assert path.read_bytes().endswith(b"}\n"), f"{path} is half written"
+    project.run("snakemake", "--unlock")
+    project.snakemake()
+    assert project.data() == whole.data()
+    project.run("blurline", "verify")
+    assert not list((project.path / "data/.tmp").glob("*+*")), "scratch folders are left"
+
+
+def test_an_edit_during_the_run_never_leaves_a_receipt_that_lies(project: Project, finished: Project) -> None:
+    """Params change while jobs run, and change back: every receipt still tells the truth about its payload."""
+    original = (project.path / "params.yaml").read_text()
+    project.set("blur.margin", 0.2)
+    wanted = project.copy(project.path.parent / "wanted")
+    wanted.snakemake()
+    text = (project.path / "params.yaml").read_text()
+    stop = threading.Event()
+
+    def edit() -> None:
+        unfinished = project.path / "params.yaml.new"
+        while not stop.is_set():
+            for version in (original, text):
+                unfinished.write_text(version)
+                unfinished.replace(project.path / "params.yaml")
+                time.sleep(0.7)
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    try:
+        for _ in range(3):
+            subprocess.run(
+                ["snakemake", "--cores", "2"],
+                cwd=project.path,
+                env=project.env,
+                capture_output=True,
+                check=False,
+            )
+    finally:
+        stop.set()
+        editor.join()
+    (project.path / "params.yaml").write_text(text)
+    project.snakemake()
+    assert project.data() == wanted.data()
+    project.run("blurline", "verify")
+
+
+def test_a_job_asked_for_another_key_touches_nothing(project: Project) -> None:
+    before = project.data()
+    output = project.run("blurline", "run", "merge", "small-00000", "deadbeefdeadbeef", ok=False)
+    assert "merge small-00000: inputs changed during the run" in output
+    assert output.count("\n") == 1
+    assert project.data() == before
+
+
+def test_bad_images_are_accounted_for_and_never_stop_the_run(project: Project) -> None:
+    images = project.path / "data/sources/images"
+    good = (images / "face.jpg").read_bytes()
+    (images / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (images / "text.jpg").write_text("not an image")
+    rows = [
+        "bad/cut.jpg,images/cut.jpg,",
+        "bad/text.jpg,images/text.jpg,",
+        "bad/gone.jpg,images/gone.jpg,",
+        f"bad/hash.jpg,images/cat.jpg,{'0' * 64}",
+        "good.jpg,images/whole.jpg,",
+    ]
+    (project.path / "data/sources/odd.csv").write_text("image_id,url,sha256\n" + "\n".join(rows) + "\n")
+    project.set("sources", ["small", "odd"])
+    project.decide("good.jpg", "exclude")
+    output = project.snakemake()
+    outcomes = project.release()
+    assert outcomes["bad/cut.jpg"] == outcomes["bad/text.jpg"] == "quarantined"
+    assert outcomes["bad/gone.jpg"] == outcomes["bad/hash.jpg"] == "failed"
+    assert outcomes["good.jpg"] == "excluded"
+    assert len(outcomes) == 11
+    for line in ("11 images in 6 shards", "1 failed: file not found", "1 failed: wrong sha256", "1 excluded"):
+        assert line in output
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line"),
+    [
+        (
+            "params.yaml",
+            "image_size:",
+            "image_sise:",
+            ": detect.image_sise: unknown key: did you mean image_size?",
+        ),
+        (
+            "data/sources/small.csv",
+            "eye.png,",
+            "../eye.png,",
+            "data/sources/small.csv:5: image_id '../eye.png' is no plain",
+        ),
+        (
+            "data/sources/small.csv",
+            "eye.png,",
+            "cat.jpg,",
+            "data/sources/small.csv:5: image_id 'cat.jpg' stands twice",
+        ),
+    ],
+)
+def test_bad_input_stops_before_any_work(project: Project, file: str, old: str, new: str, line: str) -> None:
+    path = project.path / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    for command in (["snakemake", "--cores", "1"], ["dvc", "repro"], ["blurline", "verify"]):
+        output = project.run(*command, ok=False)
+        complaints = [shown for shown in output.splitlines() if line in shown]
+        assert len(complaints) == 1, output
+        assert complaints[0].startswith("error: ")
+        assert "Traceback" not in output
+    assert project.jobs() == []
+
+
+def test_wrong_and_unknown_weights_stop_the_run(project: Project) -> None:
+    project.set("detect.sha256", "0" * 64)
+    assert "params.yaml: detect.sha256: centerface has SHA-256" in project.snakemake(ok=False)
+    project.set("detect.weights", "no-such-weights.pt")
+    assert "params.yaml: detect.weights: no-such-weights.pt: not found" in project.snakemake(ok=False)
+    assert [job for job in project.jobs() if not job.startswith("weights")] == []
+
+
+def test_config_on_the_command_line_is_refused(project: Project) -> None:
+    output = project.snakemake("--config", "shard_size=1", ok=False)
+    assert "error: --config: shard_size: differs from params.yaml" in output
+    assert "dvc exp run -S shard_size=1" in output
+
+
+def test_unpinned_copies_that_would_differ_stop_the_release(project: Project) -> None:
+    (project.path / "data/sources/more.csv").write_text("image_id,url\ntwin.jpg,images/cat.jpg\n")
+    project.set("sources", ["small", "more"])
+    project.decide("cat.jpg", "add", x1=10, y1=10, x2=80, y2=90)
+    output = project.snakemake(ok=False)
+    assert "cat.jpg and twin.jpg have the same bytes but different blurred regions: run `blurline pin`" in output
+    project.run("blurline", "pin")
+    project.snakemake()
+    assert project.release()["cat.jpg"] == project.release()["twin.jpg"] == "blurred"
+
+
+def test_required_review_holds_the_release_back(project: Project) -> None:
+    project.set("review.window", 1.0)
+    project.set("review.required", True)
+    output = project.snakemake(ok=False)
+    assert "review.required: " in output
+    assert "images wait for a reviewer" in output
+    assert (project.path / "data/blurred/small-00000.tar").exists()

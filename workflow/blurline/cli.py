@@ -1,0 +1,129 @@
+"""The command line: one function a command, no logic."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from blurline.errors import BlurlineError
+
+
+class _App(typer.Typer):
+    """Prints what the user can mend as one line, without a traceback."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        try:
+            return super().__call__(*args, **kwargs)
+        except BlurlineError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+
+app = _App(
+    help="Privacy-aware releases of image data sets. Run it in the project's top folder.",
+    no_args_is_help=True,
+)
+ROOT = Path()
+
+
+@app.command()
+def run(
+    step: Annotated[str, typer.Argument(help="weights, download, detect, merge, blur or checksum")],
+    shard: Annotated[str, typer.Argument(help="<source>-<00000>, or _step for a step without shards")],
+    key: Annotated[str, typer.Argument(help="the key in the name of the receipt to make")],
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads to use; changes no byte")] = 1,
+) -> None:
+    """Run one job: what the workflow's rules call."""
+    from blurline import plan
+
+    job = plan.job(ROOT, step, shard, key, threads)
+    plan.STEPS[step].run(job)
+
+
+@app.command()
+def close(
+    step: Annotated[str, typer.Argument(help="download, detect, merge or blur")],
+    key: Annotated[str, typer.Argument(help="the key in the name of the receipt to make")],
+) -> None:
+    """Close a step when all its shards are done: prune what is left over, write its receipt."""
+    from blurline import closing, plan
+
+    closing.run(plan.job(ROOT, step, plan.CLOSING, key))
+
+
+@app.command()
+def verify(
+    step: Annotated[str | None, typer.Option(help="only this step: it must be complete")] = None,
+) -> None:
+    """Check every file against its receipt, every receipt against the plan, and the chain of receipts."""
+    from blurline import plan
+    from blurline.release import verify as verifying
+
+    if step is not None and step not in plan.STEPS:
+        raise BlurlineError(f"--step {step}: no such step: name one of {', '.join(plan.STEPS)}")
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("verify", total=None)
+        report = verifying.verify(
+            ROOT, plan.load(ROOT), step, lambda done, of: progress.update(bar, completed=done, total=of)
+        )
+    if report.problems:
+        for problem in report.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(1)
+    absent = f"; not here, so not checked: {', '.join(report.absent)}" if report.absent else ""
+    print(f"verified {step or 'the release'}: {report.files} files, {report.receipts} receipts{absent}")
+
+
+@app.command()
+def summary() -> None:
+    """Say what the release holds, where it is, and what to do next."""
+    from blurline import plan
+    from blurline.release import summary as summarising
+
+    print(summarising.summarise(ROOT, plan.load(ROOT)))
+
+
+@app.command()
+def compare(
+    one: Annotated[Path, typer.Argument(help="a data folder")],
+    other: Annotated[Path, typer.Argument(help="another, made on another machine")],
+) -> None:
+    """Compare two runs of one release: same images and outcomes, boxes within 1 px, scores within 0.01."""
+    from blurline.release import compare as comparing
+
+    exceptions = comparing.compare(one, other)
+    for line in exceptions:
+        print(line)
+    if exceptions:
+        raise BlurlineError(f"{len(exceptions)} exceptions: {one} and {other} are not the same release")
+    print(f"{one} and {other} agree")
+
+
+@app.command()
+def pin() -> None:
+    """Write the SHA-256s of the images retrieved into the source manifests."""
+    from blurline import pin as pinning
+    from blurline import plan
+
+    for source, rows in pinning.pin(ROOT, plan.load(ROOT)).items():
+        print(f"{source}: {rows} rows pinned")
+
+
+@app.command()
+def digest(path: Annotated[Path, typer.Argument(exists=True, help="a weights file or folder")]) -> None:
+    """Print the SHA-256 of weights, as detect.sha256 in params.yaml wants it."""
+    from blurline.detectors.hashing import weights_digest
+
+    print(weights_digest(path))
+
+
+@app.command(hidden=True)
+def schemas() -> None:
+    """Write workflow/schemas from the models."""
+    from blurline import schemas as writing
+
+    writing.write(ROOT / "workflow" / "schemas")

@@ -1,0 +1,170 @@
+"""Reviewers' decisions, data/review/*.csv: reading, checking, and finding those that concern a shard."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from blurline.boxes import Box
+from blurline.errors import BlurlineError
+
+FOLDER = "data/review"
+
+Action = Literal["accept", "reject", "add", "adjust", "clear", "exclude", "erase"]
+BOX_ACTIONS = frozenset({"accept", "reject", "add", "adjust"})
+ALL_FRAMES = -1
+
+_Coordinate = Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value), Field(ge=0)]
+
+
+def _moment(value: str) -> str:
+    """Check an ISO 8601 time and write it in UTC, so that times compare as text."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("want an ISO 8601 time such as 2026-01-31T12:00:00+00:00") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+class Decision(BaseModel):
+    """One judgement by one person about one image, or about one box in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_id: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description="of the image that the reviewer saw")] = ""
+    action: Action
+    frame: Annotated[int, BeforeValidator(lambda value: ALL_FRAMES if value == "" else value), Field(ge=-1)] = (
+        ALL_FRAMES
+    )
+    label: str = ""
+    box_id: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
+    x1: _Coordinate = None
+    y1: _Coordinate = None
+    x2: _Coordinate = None
+    y2: _Coordinate = None
+    reviewer: Annotated[str, Field(min_length=1)]
+    decided_at: Annotated[str, BeforeValidator(_moment)]
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _has_its_box(self) -> "Decision":
+        corners = [self.x1, self.y1, self.x2, self.y2]
+        if any(c is None for c in corners):
+            if any(c is not None for c in corners):
+                raise ValueError("x1, y1, x2, y2 go together: fill in all four or none")
+            if self.action in {"add", "adjust"} or (self.action in BOX_ACTIONS and not self.box_id):
+                raise ValueError(f"{self.action} needs a box: fill in x1, y1, x2, y2")
+        elif not self.box.area:  # type: ignore[union-attr]
+            raise ValueError("the box is empty: x2 must be over x1 and y2 over y1")
+        return self
+
+    @property
+    def box(self) -> Box | None:
+        """The box, in pixels of the displayed image, or None."""
+        if self.x1 is None or self.y1 is None or self.x2 is None or self.y2 is None:
+            return None
+        return Box(self.x1, self.y1, self.x2, self.y2)
+
+    def canonical(self) -> list[Any]:
+        """What the merge can depend on, as JSON data: all but the note."""
+        return list(self.model_dump(exclude={"note"}).values())
+
+
+_ADAPTER = TypeAdapter(Decision)
+
+
+def read_all(root: Path) -> list[Decision]:
+    """Every decision in data/review/*.csv (not in its subfolders: gold and audit never enter the merge).
+
+    Raises
+    ------
+    BlurlineError
+        Naming file, line and column.
+    """
+    return [decision for path in sorted((root / FOLDER).glob("*.csv")) for decision in read(path, root)]
+
+
+def read(path: Path, root: Path) -> list[Decision]:
+    """The decisions of one file (see `read_all`)."""
+    shown = path.relative_to(root).as_posix()
+    decisions = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = csv.DictReader(stream, strict=True)
+            _check_header(lines.fieldnames, shown)
+            for row in lines:
+                where = f"{shown}:{lines.line_num}"
+                if None in row or None in row.values():
+                    raise BlurlineError(f"{where}: not as many fields as the header has: mend the line")
+                decisions.append(_parse(row, where))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BlurlineError(f"{shown}: not a UTF-8 CSV file ({error}): mend or restore it") from None
+    return decisions
+
+
+def _check_header(names: Iterable[str] | None, shown: str) -> None:
+    names = list(names or [])
+    known = list(Decision.model_fields)
+    for name, field in Decision.model_fields.items():
+        if field.is_required() and name not in names:
+            raise BlurlineError(f"{shown}:1: column {name} is missing: the first line names the columns")
+    for name in names:
+        if name not in known:
+            raise BlurlineError(f"{shown}:1: unknown column {name}: known are {', '.join(known)}")
+        if names.count(name) > 1:
+            raise BlurlineError(f"{shown}:1: column {name} stands twice: keep one of them")
+
+
+def _parse(row: Mapping[str, str], where: str) -> Decision:
+    try:
+        return _ADAPTER.validate_python(dict(row))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        column = f"{problem['loc'][0]}: " if problem["loc"] else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        value = "" if isinstance(problem["input"], dict) else f" (it is {problem['input']!r})"
+        raise BlurlineError(f"{where}: {column}{message[0].lower()}{message[1:]}{value}") from None
+
+
+class Index:
+    """Finds the decisions that concern a shard.
+
+    A decision concerns an image by its image_id, and every image whose pinned SHA-256 is that of the image decided
+    on, so that a face added in one copy is blurred in all copies.
+    """
+
+    def __init__(self, decisions: Iterable[Decision], pins: Mapping[str, str]) -> None:
+        """`pins`: image_id → SHA-256 of every pinned row of every manifest."""
+        self._by_image: dict[str, list[Decision]] = {}
+        self._by_sha256: dict[str, list[Decision]] = {}
+        for decision in decisions:
+            self._by_image.setdefault(decision.image_id, []).append(decision)
+            sha256 = decision.sha256 or pins.get(decision.image_id)
+            if sha256:
+                self._by_sha256.setdefault(sha256, []).append(decision)
+
+    def concerning(self, image_ids: Iterable[str], pins: Mapping[str, str]) -> list[Decision]:
+        """The decisions for a shard's images, without repeats, in an order that no file order changes."""
+        found: dict[str, Decision] = {}
+        if not self._by_image:
+            return []
+        for image_id in image_ids:
+            for decision in self._by_image.get(image_id, []):
+                found[repr(decision.canonical())] = decision
+            for decision in self._by_sha256.get(pins.get(image_id, ""), []):
+                found[repr(decision.canonical())] = decision
+        return [found[name] for name in sorted(found)]

@@ -1,0 +1,248 @@
+"""The typed model of params.yaml: every key, its default, its unit and its check."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from blurline.errors import BlurlineError
+
+FILE = "params.yaml"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Dataset(_Group):
+    """What the release's card says."""
+
+    name: Annotated[str, Field(min_length=1)]
+    version: str = "0.1.0"
+    licence: str = ""
+    creators: list[str] = []
+    description: str = ""
+
+
+class Download(_Group):
+    """Fetching the source bytes."""
+
+    max_bytes: Annotated[int, Field(gt=0, description="bytes")] = 100_000_000
+    max_pixels: Annotated[int, Field(gt=0, description="width × height")] = 200_000_000
+    timeout: Annotated[float, Field(gt=0, description="seconds")] = 30.0
+    threads: Annotated[int, Field(ge=1)] = 4
+
+
+class Detect(_Group):
+    """Finding faces."""
+
+    weights: Annotated[str, Field(min_length=1)]
+    sha256: Sha256
+    image_size: Annotated[int, Field(ge=32, le=16384, description="longest side, pixels")] = 1024
+    candidate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    nms_iou: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    classes: list[str] = []
+    device: str = "cpu"
+    half: bool = False
+    confidence: Share = 0.3
+    threads: Annotated[int, Field(ge=1)] = 1
+    batch: Annotated[int, Field(ge=1)] = 8
+
+    @model_validator(mode="after")
+    def _stored_before_blurred(self) -> "Detect":
+        if self.confidence < self.candidate:
+            raise ValueError("confidence is below candidate: boxes between the two would never be stored")
+        return self
+
+
+class Review(_Group):
+    """Merging what people decided."""
+
+    match_iou: Annotated[float, Field(gt=0, le=1)] = 0.5
+    reject_votes: Annotated[int, Field(ge=1)] = 2
+    window: Share = 0.1
+    required: bool = False
+
+
+class Blur(_Group):
+    """Making faces unrecognisable; lengths are shares of the face's longer side."""
+
+    method: Literal["gaussian"] = "gaussian"
+    strength: Annotated[float, Field(gt=0, le=2)] = 0.15
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.1
+    feather: Annotated[float, Field(ge=0, le=2)] = 0.1
+
+
+class Release(_Group):
+    """What is published."""
+
+    public_columns: list[str] = []
+
+
+class Params(_Group):
+    """The whole of params.yaml."""
+
+    dataset: Dataset
+    sources: Annotated[list[SourceName], Field(min_length=1)]
+    shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    download: Download = Download()
+    detect: Detect
+    review: Review = Review()
+    blur: Blur = Blur()
+    release: Release = Release()
+
+    @model_validator(mode="after")
+    def _no_source_twice(self) -> "Params":
+        twice = sorted({name for name in self.sources if self.sources.count(name) > 1})
+        if twice:
+            raise ValueError(f"sources: {', '.join(twice)} is listed twice")
+        return self
+
+    def pick(self, paths: tuple[str, ...]) -> dict[str, Any]:
+        """The values at dotted paths ("blur.margin", or a whole group: "dataset") as plain JSON data."""
+        everything = self.model_dump(mode="json")
+        return {path: _at(everything, path) for path in paths}
+
+
+def _at(tree: Any, path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[name]
+    return tree
+
+
+def load(root: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises
+    ------
+    BlurlineError
+        Naming the file, the line and the key, and what is allowed there.
+    """
+    return parse(read_text(root))
+
+
+def read_text(root: Path) -> str:
+    """The text of params.yaml."""
+    try:
+        return (root / FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BlurlineError(f"{FILE}: not found in {root.resolve()}: run this in the project's top folder") from None
+    except UnicodeDecodeError as error:
+        raise BlurlineError(f"{FILE}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
+
+
+def parse(text: str) -> Params:
+    """Check the text of a params.yaml (see `load`)."""
+    try:
+        tree = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise BlurlineError(
+            f"{FILE}{line}: not valid YAML ({getattr(error, 'problem', error)}): mend the line"
+        ) from None
+    if not isinstance(tree, dict) or node is None:
+        raise BlurlineError(f"{FILE}: expected keys such as dataset, sources, detect: start from the demo's file")
+    duplicate = _duplicate_key(node)
+    if duplicate:
+        raise BlurlineError(f"{FILE}:{duplicate[1]}: {duplicate[0]}: set twice: keep one of them")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise BlurlineError(_first_problem(error, node)) from None
+
+
+def refuse_overrides(root: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a Snakemake config that is not exactly params.yaml.
+
+    Raises
+    ------
+    BlurlineError
+        Naming the first key that `--config` or `--configfile` changed.
+    """
+    mine = yaml.safe_load(read_text(root))
+    for path, value in _leaves(config):
+        try:
+            same = _at(mine, path) == value
+        except (KeyError, TypeError):
+            same = False
+        if not same:
+            raise BlurlineError(
+                f"--config: {path}: differs from {FILE}, the only source of params: "
+                f"edit {FILE}, or try a value with `dvc exp run -S {path}={value}`"
+            )
+
+
+def _leaves(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(tree, Mapping):
+        return [(prefix, tree)]
+    return [
+        leaf for name, value in tree.items() for leaf in _leaves(value, f"{prefix}.{name}" if prefix else str(name))
+    ]
+
+
+def _duplicate_key(node: yaml.Node, prefix: str = "") -> tuple[str, int] | None:
+    """YAML readers keep the last of two equal keys silently; we do not."""
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    seen: set[str] = set()
+    for key, value in node.value:
+        path = f"{prefix}{key.value}"
+        if path in seen:
+            return path, key.start_mark.line + 1
+        seen.add(path)
+        found = _duplicate_key(value, f"{path}.")
+        if found:
+            return found
+    return None
+
+
+def _first_problem(error: ValidationError, node: yaml.Node) -> str:
+    """One line for the first of pydantic's complaints: file, line, key, problem, remedy."""
+    problem = error.errors(include_url=False)[0]
+    location = [part for part in problem["loc"] if part != "[key]"]
+    path = ".".join(str(part) for part in location)
+    line = _line(node, location)
+    where = f"{FILE}:{line}: {path}: " if path else f"{FILE}: "
+    if problem["type"] == "extra_forbidden":
+        return f"{where}unknown key: {_suggestion(location)}"
+    if problem["type"] == "missing":
+        return f"{where}missing: add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(problem["input"], dict) else f" (it is {problem['input']!r})"
+    return f"{where}{message[0].lower()}{message[1:]}{value}: mend it"
+
+
+def _suggestion(location: list[Any]) -> str:
+    import difflib
+
+    model: Any = Params
+    for name in location[:-1]:
+        model = model.model_fields[name].annotation
+    known = list(model.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+
+
+def _line(node: yaml.Node, location: list[Any]) -> int:
+    """The line (from 1) of a key path, or of the deepest part of it that exists."""
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    node, line = value, key.start_mark.line + 1
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

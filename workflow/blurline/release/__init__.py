@@ -1,0 +1,1 @@
+"""What people do with a finished release: verify, summarise, compare."""

@@ -1,0 +1,51 @@
+"""The few lines that people read after a run."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from blurline.errors import BlurlineError
+from blurline.plan import Plan
+
+
+def summarise(root: Path, plan: Plan) -> str:
+    """What the release holds, where it is, and what to do next.
+
+    Raises
+    ------
+    BlurlineError
+        When there is no release for the plan as it is now.
+    """
+    if not (root / plan.receipt("checksum")).is_file():
+        raise BlurlineError("data/release: no release of the present params, sources and decisions: run snakemake")
+    folder = root / "data" / "release"
+    release = json.loads((folder / "release.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    counts = release["counts"]
+    title = f"{release['dataset']['name']} {release['dataset']['version']}"
+    left_out = {k: counts[k] for k in ("withheld", "excluded", "failed", "quarantined", "erased") if counts[k]}
+    lines = [
+        f"{title}: {counts['rows']} images in {release['shards']} shard{'s' * (release['shards'] != 1)}",
+        f"  {metrics['faces_blurred']} faces blurred in {counts['blurred']} images, {counts['unchanged']} unchanged"
+        + "".join(f", {number} {outcome}" for outcome, number in left_out.items() if outcome != "withheld")
+        + f", {counts['withheld']} withheld",
+        *_reasons(folder / "manifest.parquet", set(left_out)),
+        "  the release: data/blurred (shards) and data/release (manifest, SHA256SUMS, metrics)",
+    ]
+    if metrics["images_waiting_for_review"]:
+        lines.append(
+            f"  {metrics['images_waiting_for_review']} images have boxes near the threshold that nobody has looked at"
+        )
+    lines.append(
+        "  next: `dvc repro` records it in dvc.lock; `blurline verify` checks it; decisions: data/review/*.csv"
+    )
+    return "\n".join(lines)
+
+
+def _reasons(manifest: Path, outcomes: set[str]) -> list[str]:
+    if not outcomes:
+        return []
+    rows = pl.read_parquet(manifest, columns=["action", "reason"]).filter(pl.col("action").is_in(sorted(outcomes)))
+    counted = rows.group_by("action", "reason").len().sort("len", "action", "reason", descending=[True, False, False])
+    return [f"    {number} {action}: {reason}" for action, reason, number in counted.head(8).rows()]

@@ -1,0 +1,123 @@
+"""blur: make the faces of a shard unrecognisable, and write the images that may be released."""
+
+import hashlib
+from typing import Any
+
+from blurline import tables, tars
+from blurline.errors import BlurlineError
+from blurline.images import CannotRelease
+from blurline.images.decode import Limits, Undecodable
+from blurline.images.obfuscate import BlurStyle
+from blurline.images.redact import redact
+from blurline.job import Job
+from blurline.params import Blur
+
+ALGORITHM_VERSION = 1
+FOLDER = "blurred"
+PARAMS = ("blur.method", "blur.strength", "blur.margin", "blur.feather")
+READS = ("download", "merge")
+
+RELEASED = ("blurred", "unchanged")
+ACTIONS = (*RELEASED, "excluded", "withheld", "failed", "quarantined", "erased")
+
+
+def run(job: Job) -> None:
+    """Write the shard's released images; every row ends in exactly one action."""
+    raw = job.input("raw")
+    merged = job.input("merged").table(f"{job.shard}.parquet", tables.MERGED)
+    images = raw.table(f"{job.shard}.parquet", tables.RAW)
+    if images["image_id"].to_list() != merged["image_id"].to_list():
+        raise BlurlineError(f"{job.shard}: data/raw and data/merged list other images: run snakemake again")
+    members = tars.read(raw.file(f"{job.shard}.tar"))
+    limits = Limits(job.params.download.max_bytes, job.params.download.max_pixels)
+    style = style_of(job.params.blur)
+    rows = []
+    with job.output() as output, tars.Writer(output.path(f"{job.shard}.tar")) as tar:
+        for image, faces in zip(images.iter_rows(named=True), merged.iter_rows(named=True), strict=True):
+            # The tar holds the rows with status ok, in their order.
+            data = _next(members, image, job.shard) if image["status"] == "ok" else None
+            row, released = release(image, faces, data, style, limits)
+            rows.append(row)
+            if released is not None:
+                tar.add(row["member"], released)
+        tables.write(output.path(f"{job.shard}.parquet"), rows, tables.BLURRED)
+        for action in ACTIONS:
+            output.counts[action] = sum(row["action"] == action for row in rows)
+        output.counts["regions"] = sum(len(row["regions"]) for row in rows)
+
+
+def style_of(params: Blur) -> BlurStyle:
+    """The style that the params ask for."""
+    return BlurStyle(method=params.method, strength=params.strength, margin=params.margin, feather=params.feather)
+
+
+def release(
+    image: dict[str, Any], merged: dict[str, Any], data: bytes | None, style: BlurStyle, limits: Limits
+) -> tuple[dict[str, Any], bytes | None]:
+    """Decide on one image: its row of the blurred table, and the bytes to release or None.
+
+    An image leaves only if the detector looked at exactly these bytes and every box to blur was blurred.
+
+    Raises
+    ------
+    BlurlineError
+        When the bytes are not those that were detected and merged: a broken invariant, not a bad image.
+    """
+    row: dict[str, Any] = {
+        "image_id": image["image_id"],
+        "member": None,
+        "sha256_release": None,
+        "bytes": None,
+        "regions": [],
+    }
+
+    def stop(action: str, reason: str) -> tuple[dict[str, Any], None]:
+        return row | {"action": action, "reason": reason}, None
+
+    if merged["state"] == "excluded":
+        return stop("erased" if merged["reason"] == "erased" else "excluded", merged["reason"])
+    if image["status"] in ("failed", "quarantined", "erased"):
+        return stop(image["status"], image["reason"])
+    sha256 = hashlib.sha256(data or b"").hexdigest()
+    if data is None or sha256 != image["sha256"] or sha256 != merged["sha256"]:
+        raise BlurlineError(
+            f"{image['image_id']}: its bytes are not those that were detected and merged: delete the shard's receipts "
+            "in data/raw and run snakemake again"
+        )
+    if merged["status"] != "ok":
+        return stop("withheld", merged["reason"] or "no detector looked at it")
+    boxes = [(f["x1"], f["y1"], f["x2"], f["y2"]) for f in merged["faces"] if f["blur"]]
+    try:
+        redacted = redact(data, boxes, style, limits)
+    except (CannotRelease, Undecodable) as error:
+        return stop("withheld", error.reason)
+    row |= {
+        "action": "blurred" if boxes else "unchanged",
+        "reason": "",
+        "member": image["member"],
+        "sha256_release": hashlib.sha256(redacted.data).hexdigest(),
+        "bytes": len(redacted.data),
+        "regions": [
+            {
+                "frame": -1,
+                "x1": r.x1,
+                "y1": r.y1,
+                "x2": r.x2,
+                "y2": r.y2,
+                "method": r.method,
+                "sigma": r.sigma,
+            }
+            for r in redacted.regions
+        ],
+    }
+    return row, redacted.data
+
+
+def _next(members: Any, image: dict[str, Any], shard: str) -> bytes:
+    member, data = next(members, (None, b""))
+    if member != image["member"]:
+        raise BlurlineError(
+            f"data/raw/{shard}.tar: want {image['member']}, found {member}: delete the shard's receipt in data/raw "
+            "and run snakemake again"
+        )
+    return bytes(data)

@@ -1,0 +1,172 @@
+"""checksum: account for every row, check what must hold of a release, and write its manifest and checksums."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from blurline import environment, tables
+from blurline.boxes import Box
+from blurline.errors import BlurlineError
+from blurline.job import Job
+from blurline.receipts import CLOSING, file_digest
+from blurline.sources import Shard
+
+ALGORITHM_VERSION = 1
+FOLDER = "release"
+PARAMS = ("dataset", "release", "review.required")
+READS = ("weights", "download", "detect", "merge", "blur")
+
+OUTCOMES = ("blurred", "unchanged", "excluded", "withheld", "failed", "quarantined", "erased")
+RELEASED = ("blurred", "unchanged")
+# Lineage: the key of each step that made a row, by its column in the manifest and the folder of its receipts.
+KEY_COLUMNS = {
+    "key_download": "raw",
+    "key_detect": "detections",
+    "key_merge": "merged",
+    "key_blur": "blurred",
+}
+
+
+def run(job: Job) -> None:
+    """Write data/release; nothing is written when an invariant is broken."""
+    closings = {folder: job.input(folder, CLOSING) for folder, shard in job.inputs if shard == CLOSING}
+    tables_of = {shard.name: _shard(job, shard) for shard in job.shards}
+    manifest = pl.concat(tables_of.values())
+    check_duplicates(manifest)
+    counts = account(manifest, sum(shard.rows.height for shard in job.shards))
+    waiting = int((manifest["state"] == "pending").sum())
+    if job.params.review.required and waiting:
+        raise BlurlineError(
+            f"params.yaml: review.required: {waiting} images wait for a reviewer: decide on them in data/review, "
+            "or set review.required to false"
+        )
+    unpinned = sum(shard.rows.height - len(shard.pins) for shard in job.shards)
+    metrics = _metrics(manifest, counts, waiting, unpinned)
+    blurred = {
+        f"blurred/{name}": payload["sha256"]
+        for shard in job.shards
+        for name, payload in job.input("blurred", shard.name).receipt.payload.items()
+    }
+    public = manifest.drop({"url", "sha256"} - set(job.params.release.public_columns))
+    with job.output() as output:
+        public.write_parquet(output.path("manifest.parquet"), compression="zstd")
+        _write_json(output.path("metrics.json"), metrics)
+        _write_json(
+            output.path("release.json"),
+            {
+                "dataset": job.params.dataset.model_dump(mode="json"),
+                "counts": counts,
+                "shards": len(job.shards),
+                "unpinned": unpinned,
+                "weights": {"name": job.params.detect.weights, "sha256": job.params.detect.sha256},
+                "keys": {folder: closing.receipt.key for folder, closing in closings.items()},
+                "params": job.params.model_dump(mode="json"),
+            },
+        )
+        sums = blurred | {
+            f"release/{name}": file_digest(output.path(name))
+            for name in ("manifest.parquet", "metrics.json", "release.json")
+        }
+        lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())]
+        output.path("SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+        output.counts |= counts
+    environment.record(job.root)
+
+
+def _shard(job: Job, shard: Shard) -> pl.DataFrame:
+    """The rows of the release's manifest for one shard, with the private columns url and sha256."""
+    raw = job.input("raw", shard.name).table(f"{shard.name}.parquet", tables.RAW)
+    merged = job.input("merged", shard.name).table(f"{shard.name}.parquet", tables.MERGED)
+    blurred = job.input("blurred", shard.name).table(f"{shard.name}.parquet", tables.BLURRED)
+    for folder, table in (("raw", raw), ("merged", merged), ("blurred", blurred)):
+        if table["image_id"].to_list() != shard.image_ids:
+            raise BlurlineError(f"data/{folder}/{shard.name}.parquet: not one row per manifest row, in order")
+    check_released(merged, blurred)
+    extra = [c for c in job.params.release.public_columns if c in shard.rows.columns and c not in ("url", "sha256")]
+    return pl.concat(
+        [
+            blurred,
+            raw.select("url", "sha256"),
+            merged.select("state", faces=pl.col("faces").list.eval(pl.element().struct.field("blur")).list.sum()),
+            shard.rows.select(extra),
+        ],
+        how="horizontal",
+    ).with_columns(
+        source=pl.lit(shard.source),
+        shard=pl.lit(shard.name),
+        faces=pl.col("faces").fill_null(0).cast(pl.Int32),
+        **{name: pl.lit(job.inputs[folder, shard.name]) for name, folder in KEY_COLUMNS.items()},
+    )
+
+
+def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
+    """Every released image was looked at by the detector, and every box to blur lies inside a blurred region.
+
+    Raises
+    ------
+    BlurlineError
+        Naming the first image of which that does not hold.
+    """
+    for faces, row in zip(merged.iter_rows(named=True), blurred.iter_rows(named=True), strict=True):
+        if row["action"] not in RELEASED:
+            continue
+        if faces["status"] != "ok" or faces["state"] == "excluded":
+            raise BlurlineError(f"{row['image_id']}: released, though {faces['status']} and {faces['state']}")
+        regions = [Box(r["x1"], r["y1"], r["x2"], r["y2"]) for r in row["regions"]]
+        for face in faces["faces"]:
+            box = Box(face["x1"], face["y1"], face["x2"], face["y2"])
+            if face["blur"] and not any(region.contains(box) for region in regions):
+                raise BlurlineError(f"{row['image_id']}: box {face['box_id']} was to be blurred and is not")
+
+
+def check_duplicates(manifest: pl.DataFrame) -> None:
+    """Copies of one image are treated alike: a decision on one of them holds for all.
+
+    Raises
+    ------
+    BlurlineError
+        Naming two copies that differ; pinning their hashes lets the plan see that they are copies.
+    """
+    released = manifest.filter(pl.col("action").is_in(RELEASED))
+    for (_,), copies in released.filter(pl.col("sha256").is_duplicated()).group_by("sha256", maintain_order=True):
+        one, *others = copies.select("image_id", "regions").rows()
+        for other in others:
+            if one[1] != other[1]:
+                raise BlurlineError(
+                    f"{one[0]} and {other[0]} have the same bytes but different blurred regions: run `blurline pin`, "
+                    "so that decisions on one of them reach the other, and run again"
+                )
+
+
+def account(manifest: pl.DataFrame, rows: int) -> dict[str, int]:
+    """How many rows had each outcome; the sum is the number of manifest rows.
+
+    Raises
+    ------
+    BlurlineError
+        When a row is missing or has no outcome.
+    """
+    counts = {outcome: int((manifest["action"] == outcome).sum()) for outcome in OUTCOMES}
+    if sum(counts.values()) != rows or manifest.height != rows:
+        raise BlurlineError(
+            f"data/blurred: {sum(counts.values())} rows have an outcome, the manifests list {rows}: every row must be "
+            "accounted for; run `blurline verify`"
+        )
+    return {"rows": rows, **counts}
+
+
+def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpinned: int) -> dict[str, Any]:
+    released = manifest.filter(pl.col("action").is_in(RELEASED))
+    return {
+        "images": counts,
+        "faces_blurred": int(released["faces"].sum()),
+        "images_waiting_for_review": waiting,
+        "unpinned_rows": unpinned,
+        "released_bytes": int(released["bytes"].sum()),
+    }
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,43 @@
+# Plans the run at parse time, from git-tracked files alone, and says where each receipt lies.
+# All inputs are wrapped in ancient(): a job runs because its receipt is missing, never because of a time stamp.
+import sys
+from pathlib import Path
+
+from blurline import params as blurline_params
+from blurline import plan as blurline_plan
+from blurline.errors import BlurlineError
+from blurline.release.summary import summarise
+
+try:
+    blurline_params.refuse_overrides(Path(), config)
+    PLAN = blurline_plan.load(Path())
+except BlurlineError as error:
+    sys.exit(f"error: {error}")
+
+
+wildcard_constraints:
+    shard=r"[a-z0-9][a-z0-9_-]*-\d{5,}",
+    key=r"[0-9a-f]{16}",
+
+
+def receipts(*steps):
+    """Input function: the receipts of these steps for the job's shard (weights has one for all shards)."""
+    return lambda wildcards: [
+        ancient(
+            PLAN.receipt(step)
+            if step == "weights"
+            else PLAN.receipt(step, wildcards.shard)
+        )
+        for step in steps
+    ]
+
+
+def shard_receipts(step):
+    """The receipts that close a step."""
+    return [ancient(receipt) for receipt in PLAN.shard_receipts(step)]
+
+
+def print_summary():
+    """Tell what the release holds, after a run that was asked for the release."""
+    if any(job.rule.name in ("all", "checksum") for job in workflow.dag.jobs):
+        print("\n" + summarise(Path(), PLAN), file=sys.stderr)

@@ -1,0 +1,37 @@
+# Needs: data/detections, the decisions in data/review that concern the shard.
+# Leaves: data/merged/<shard>.parquet, the boxes with verdicts: what will be blurred, and who decided.
+
+
+rule merge:
+    input:
+        receipts("detect"),
+    output:
+        "data/merged/{shard}.{key}.json",
+    log:
+        "logs/merge/{shard}.{key}.log",
+    benchmark:
+        "logs/merge/{shard}.{key}.benchmark.tsv"
+    conda:
+        "../../envs/blurline.yaml"
+    resources:
+        mem_mb=1000,
+    shell:
+        "blurline run merge {wildcards.shard} {wildcards.key} --threads {threads} > {log} 2>&1"
+
+
+rule merge_step:
+    input:
+        shard_receipts("merge"),
+    output:
+        "data/merged/_step.{key}.json",
+    log:
+        "logs/merge/_step.{key}.log",
+    conda:
+        "../../envs/blurline.yaml"
+    shell:
+        "blurline close merge {wildcards.key} > {log} 2>&1"
+
+
+rule merge_all:
+    input:
+        ancient(PLAN.receipt("merge")),
