@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from blurline import params, plan, sources
 from blurline.errors import BlurlineError
 
@@ -43,10 +42,10 @@ CASES = [
     ("params.yaml", "shard_size: 2", "shard_size: two", "params.yaml:4: shard_size: input should be a valid integer (it is 'two'): mend it"),
     ("params.yaml", "shard_size: 2", "shard_size: 0", "params.yaml:4: shard_size: input should be greater than or equal to 1 (it is 0): mend it"),
     ("params.yaml", "shard_size: 2", "shard_size: true", "params.yaml:4: shard_size: input should be a valid integer (it is True): mend it"),
-    ("params.yaml", "  name: test", "  name: [", "params.yaml:3: not valid YAML (expected ',' or ']', but got ':'): mend the line"),
+    ("params.yaml", "  name: test", "  name: [", "params.yaml:4: not valid YAML (expected ',' or ']', but got '<scalar>'): mend the line"),
     ("params.yaml", PARAMS, "", "params.yaml: expected keys such as dataset, sources, detect: start from the demo's file"),
     ("params.yaml", "dataset:\n  name: test\n", "", "params.yaml:1: dataset: missing: add it"),
-    ("params.yaml", f"  sha256: {SHA}\n", "", "params.yaml:4: detect.sha256: missing: add it"),
+    ("params.yaml", f"  sha256: {SHA}\n", "", "params.yaml:5: detect.sha256: missing: add it"),
     ("params.yaml", SHA, "abc", r"params.yaml:7: detect.sha256: string should match pattern '\^\[0-9a-f\]\{64\}\$' (it is 'abc'): mend it"),
     ("params.yaml", "sources: [one]", "sources: []", "params.yaml:3: sources: list should have at least 1 item after validation, not 0 (it is []): mend it"),
     ("params.yaml", "sources: [one]", "sources: [one, one]", "params.yaml: sources: one is listed twice: mend it"),

@@ -4,12 +4,11 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from blurline.boxes import Box, box_id
 from blurline.decisions import Decision
 from blurline.steps.merge import Rules, merge
+from hypothesis import given
+from hypothesis import strategies as st
 
 SHA = "a" * 64
 OTHER = "b" * 64

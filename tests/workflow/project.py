@@ -212,7 +212,7 @@ def manifest(folder: Path, names: list[str]) -> str:
 
 
 def make(path: Path, cache_type: str) -> Project:
-    """A git and DVC repository with the project's code, a source of six images in three shards, and two remotes."""
+    """A git and DVC repository with the project's code, a source of six images in two shards, and two remotes."""
     path.mkdir(parents=True)
     for name in CODE:
         here, there = TOP / name, path / name
@@ -227,7 +227,7 @@ def make(path: Path, cache_type: str) -> Project:
     (path / "data/review").mkdir()
     (path / "data/review/.gitkeep").touch()
     project = Project(path, environment(path))
-    for key, value in {"sources": ["small"], "shard_size": 2, "detect.image_size": 256}.items():
+    for key, value in {"sources": ["small"], "shard_size": 3, "detect.image_size": 256}.items():
         project.set(key, value)
     project.git("init", "--quiet", "--initial-branch=main")
     project.dvc("init", "--quiet")

@@ -4,11 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.workflow.project import NOTHING, Project
 
-SHARDS = [f"small-{i:05d}" for i in range(3)]
+SHARDS = [f"small-{i:05d}" for i in range(2)]
 Build = Callable[[Project], str]
 
 
@@ -36,44 +34,41 @@ def test_repro_after_snakemake_runs_no_job(project: Project) -> None:
     project.is_idle()
 
 
-EDITS = [
-    ("blur.strength", 0.3, ("blur", "checksum")),
-    ("detect.nms_iou", 0.45, ("detect", "merge", "blur", "checksum")),
-    ("detect.confidence", 0.35, ("merge", "blur", "checksum")),
-    ("review.window", 0.05, ("merge", "blur", "checksum")),
-    ("dataset.version", "0.2.0", ("checksum",)),
-    ("download.max_bytes", 99999999, ("download", "detect", "merge", "blur", "checksum")),
-    ("detect.threads", 2, ()),
-    ("detect.batch", 3, ()),
-    ("download.threads", 2, ()),
-    ("download.timeout", 9.0, ()),
-]
-
-
-@pytest.mark.parametrize(("key", "value", "steps"), EDITS, ids=[e[0] for e in EDITS])
-def test_a_param_reruns_what_depends_on_it(
-    project: Project, build: Build, key: str, value: object, steps: tuple[str, ...]
-) -> None:
-    project.set(key, value)
-    build(project)
-    assert project.jobs() == jobs(*steps)
+def test_a_param_reruns_what_depends_on_it(project: Project, build: Build) -> None:
+    edits: list[tuple[str, object, tuple[str, ...]]] = [
+        ("detect.threads", 2, ()),
+        ("detect.batch", 3, ()),
+        ("download.threads", 2, ()),
+        ("download.timeout", 9.0, ()),
+        ("dataset.version", "0.2.0", ("checksum",)),
+        ("blur.strength", 0.3, ("blur", "checksum")),
+        ("detect.confidence", 0.35, ("merge", "blur", "checksum")),
+        ("review.window", 0.05, ("merge", "blur", "checksum")),
+        ("detect.nms_iou", 0.45, ("detect", "merge", "blur", "checksum")),
+        ("download.max_bytes", 99999999, ("download", "detect", "merge", "blur", "checksum")),
+    ]
+    for key, value, steps in edits:
+        project.set(key, value)
+        build(project)
+        assert project.jobs() == jobs(*steps), key
     project.dvc("repro")
     assert project.jobs() == []
     project.is_idle()
 
 
-@pytest.mark.parametrize("step", ["weights", "detect", "blur", "checksum"])
-def test_a_raised_algorithm_version_reruns_the_step_and_what_follows(project: Project, build: Build, step: str) -> None:
+def test_a_raised_algorithm_version_reruns_the_step_and_what_follows(project: Project, build: Build) -> None:
     after = {
-        "weights": ("weights", "detect", "merge", "blur", "checksum"),
-        "detect": ("detect", "merge", "blur", "checksum"),
-        "blur": ("blur", "checksum"),
         "checksum": ("checksum",),
+        "blur": ("blur", "checksum"),
+        "merge": ("merge", "blur", "checksum"),
+        "weights": ("weights", "detect", "merge", "blur", "checksum"),
     }
-    project.raise_version(step)
-    build(project)
-    assert project.jobs() == jobs(*after[step])
+    for step, steps in after.items():
+        project.raise_version(step)
+        build(project)
+        assert project.jobs() == jobs(*steps), step
     project.dvc("repro")
+    assert project.jobs() == []
     project.is_idle()
 
 
@@ -96,7 +91,7 @@ def test_a_decision_reaches_copies_of_the_image_in_other_shards(project: Project
     project.decide("twin.jpg", "add", x1=10, y1=10, x2=80, y2=90)
     project.snakemake()
     ran = project.jobs()
-    assert "merge small-00000" in ran
+    assert {"merge small-00000", "merge small-00002"} <= set(ran)
     assert "merge small-00001" not in ran
     assert project.release()["cat.jpg"] == project.release()["twin.jpg"] == "blurred"
 
@@ -105,12 +100,12 @@ def test_an_excluded_image_leaves_and_no_other(project: Project, build: Build) -
     before = project.release()
     project.decide("eye.png", "exclude")
     build(project)
-    assert project.jobs() == jobs("merge", "blur", "checksum", shards=SHARDS[1:2])
+    assert project.jobs() == jobs("merge", "blur", "checksum", shards=SHARDS[1:])
     assert project.release() == before | {"eye.png": "excluded"}
     import tarfile
 
     with tarfile.open(project.path / "data/blurred/small-00001.tar") as tar:
-        assert tar.getnames() == ["mirror.png"]
+        assert tar.getnames() == ["whole.jpg", "small.png"]
 
 
 def test_new_rows_and_new_sources_run_new_shards_only(project: Project, build: Build) -> None:
@@ -120,7 +115,7 @@ def test_new_rows_and_new_sources_run_new_shards_only(project: Project, build: B
         stream.write("late.png,images/late.png,\n")
     build(project)
     steps = ("download", "detect", "merge", "blur", "checksum")
-    assert project.jobs() == jobs(*steps, shards=["small-00003"])
+    assert project.jobs() == jobs(*steps, shards=["small-00002"])
     (project.path / "data/sources/more.csv").write_text("image_id,url\nmore/cat.jpg,images/cat.jpg\n")
     project.set("sources", ["small", "more"])
     build(project)
@@ -169,7 +164,7 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_do(project: Project, build: Buil
     clone.run("blurline", "verify")
     clone.decide("whole.jpg", "add", x1=5, y1=5, x2=40, y2=40)
     build(clone)
-    assert clone.jobs() == jobs("merge", "blur", "checksum", shards=SHARDS[2:])
+    assert clone.jobs() == jobs("merge", "blur", "checksum", shards=SHARDS[1:])
     clone.checksums_hold()
 
 

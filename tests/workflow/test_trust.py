@@ -19,21 +19,23 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_one_changed_byte_is_found_and_named(project: Project) -> None:
+    for name in (
         "data/weights/centerface.onnx",
         "data/raw/small-00001.tar",
         "data/detections/small-00001.parquet",
         "data/merged/small-00000.parquet",
-        "data/blurred/small-00002.tar",
+        "data/blurred/small-00001.tar",
         "data/release/manifest.parquet",
-    ],
-)
-def test_one_changed_byte_is_found_and_named(project: Project, name: str) -> None:
-    damage(project.path / name)
-    assert f"error: {name}: not what " in project.run("blurline", "verify", ok=False)
-    assert f"error: {name}: not what " in project.dvc("repro", ok=False)
+    ):
+        path = project.path / name
+        original = path.read_bytes()
+        damage(path)
+        for command in (["blurline", "verify"], ["dvc", "repro"]):
+            assert f"error: {name}: not what " in project.run(*command, ok=False)
+        path.write_bytes(original)
+    assert project.jobs() == []
+    project.is_idle()
 
 
 def test_missing_added_and_forged_files_are_found(project: Project) -> None:
@@ -61,7 +63,6 @@ def test_damaged_input_stops_a_job(project: Project) -> None:
     project.set("blur.margin", 0.2)
     output = project.snakemake(ok=False)
     assert "data/raw/small-00001.tar: not what small-00001." in output
-    assert not list((project.path / "data/blurred").glob("small-00001.*.tmp"))
 
 
 def test_cores_change_no_byte(project: Project, finished: Project, tmp_path: Path) -> None:
@@ -71,21 +72,27 @@ def test_cores_change_no_byte(project: Project, finished: Project, tmp_path: Pat
     assert project.data() == finished.data()
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(s, marks=pytest.mark.slow) for s in range(3, 12))])
-def test_a_kill_at_any_moment_loses_nothing(project: Project, seed: int) -> None:
-    """SIGKILL to the whole process group, then the same command: the bytes of an uninterrupted run."""
+@pytest.fixture(scope="module")
+def uninterrupted(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
+    """The data of a run that nothing disturbed, and how many seconds it took."""
+    project = finished.copy(tmp_path_factory.mktemp("uninterrupted") / "project")
     project.set("detect.nms_iou", 0.45)
-    whole = project.copy(project.path.parent / "whole")
     start = time.monotonic()
-    whole.snakemake()
-    duration = time.monotonic() - start
-    moment = random.Random(seed).uniform(1.0, duration)
-    project.kill_when("snakemake", "--cores", "2", after=moment)
-    for path in sorted((project.path / "data").glob("*/*.json")):
-        assert path.read_bytes().endswith(b"}\n"), f"{path} is half written"
+    project.snakemake()
+    return project.data(), time.monotonic() - start
+
+
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(s, marks=pytest.mark.slow) for s in range(2, 12))])
+def test_a_kill_at_any_moment_loses_nothing(
+    project: Project, uninterrupted: tuple[dict[str, str], float], seed: int
+) -> None:
+    """SIGKILL to the whole process group, then the same command: the bytes of an uninterrupted run."""
+    data, duration = uninterrupted
+    project.set("detect.nms_iou", 0.45)
+    project.kill_when("snakemake", "--cores", "2", after=random.Random(seed).uniform(2.0, duration))
     project.run("snakemake", "--unlock")
     project.snakemake()
-    assert project.data() == whole.data()
+    assert project.data() == data
     project.run("blurline", "verify")
     assert not list((project.path / "data/.tmp").glob("*+*")), "scratch folders are left"
 
@@ -156,7 +163,7 @@ def test_bad_images_are_accounted_for_and_never_stop_the_run(project: Project) -
     assert outcomes["bad/gone.jpg"] == outcomes["bad/hash.jpg"] == "failed"
     assert outcomes["good.jpg"] == "excluded"
     assert len(outcomes) == 11
-    for line in ("11 images in 6 shards", "1 failed: file not found", "1 failed: wrong sha256", "1 excluded"):
+    for line in ("11 images in 4 shards", "1 failed: file not found", "1 failed: wrong sha256", "1 excluded"):
         assert line in output
 
 

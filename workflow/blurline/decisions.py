@@ -25,7 +25,9 @@ Action = Literal["accept", "reject", "add", "adjust", "clear", "exclude", "erase
 BOX_ACTIONS = frozenset({"accept", "reject", "add", "adjust"})
 ALL_FRAMES = -1
 
-_Coordinate = Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value), Field(ge=0)]
+_Coordinate = Annotated[
+    Annotated[int, Field(ge=0)] | None, BeforeValidator(lambda value: None if value == "" else value)
+]
 
 
 def _moment(value: str) -> str:

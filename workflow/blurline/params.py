@@ -206,7 +206,8 @@ def _duplicate_key(node: yaml.Node, prefix: str = "") -> tuple[str, int] | None:
 
 def _first_problem(error: ValidationError, node: yaml.Node) -> str:
     """One line for the first of pydantic's complaints: file, line, key, problem, remedy."""
-    problem = error.errors(include_url=False)[0]
+    # A misspelt key is also a missing one: the misspelling says more.
+    problem = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     location = [part for part in problem["loc"] if part != "[key]"]
     path = ".".join(str(part) for part in location)
     line = _line(node, location)

@@ -14,7 +14,10 @@ from blurline.errors import BlurlineError
 FOLDER = "data/sources"
 SCHEMES = ("http", "https", "file", "package")
 IMAGE_EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .psd .jp2 .avif .heic .mpo .ppm".split()
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+        *(".psd", ".jp2", ".avif", ".heic", ".mpo", ".ppm"),
+    )
 )
 _SHA256 = r"^[0-9a-f]{64}$"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -109,12 +112,12 @@ def read_all(root: Path, names: list[str]) -> list[Manifest]:
     manifests = [read(root, name) for name in names]
     if len(manifests) > 1:
         everything = pl.concat(
-            [m.rows.select("image_id", source=pl.lit(m.name), line=pl.int_range(2, pl.len() + 2)) for m in manifests]
+            [m.rows.select("image_id", file=pl.lit(m.path.name), line=pl.int_range(2, pl.len() + 2)) for m in manifests]
         )
         again = everything.filter(pl.col("image_id").is_duplicated()).sort("image_id", maintain_order=True)
         if again.height:
             image, *_ = again.row(0)
-            places = [f"{FOLDER}/{s}:{n}" for i, s, n in again.head(10).rows() if i == image]
+            places = [f"{FOLDER}/{file}:{line}" for i, file, line in again.head(10).rows() if i == image]
             raise BlurlineError(f"{places[1]}: image_id {image!r} is also in {places[0]}: an id names one image in all")
     return manifests
 
@@ -165,7 +168,7 @@ def _read_strings(path: Path, shown: str) -> pl.DataFrame:
         doubled = sorted({name for name in header if header.count(name) > 1})
         if doubled:
             raise BlurlineError(f"{shown}:1: column {doubled[0]} stands twice: keep one of them")
-        frame = pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True, raise_if_empty=False)
+        frame = pl.read_csv(path, infer_schema=False, raise_if_empty=False)
         return frame.fill_null("")
     except BlurlineError:
         raise

@@ -16,7 +16,7 @@ except BlurlineError as error:
 
 
 wildcard_constraints:
-    shard=r"[a-z0-9][a-z0-9_-]*-\d{5,}",
+    shard=r"[a-z0-9][a-z0-9_-]*-\d\d\d\d\d+",
     key=r"[0-9a-f]{16}",
 
 

@@ -1,0 +1,147 @@
+"""Images and containers that the tests of this folder make up, or take from installed packages."""
+
+import io
+import struct
+import zlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from blurline.images import orientation
+from blurline.images.decode import Limits
+from blurline.images.obfuscate import BlurStyle
+from PIL import Image, ImageFile
+
+LIMITS = Limits(max_bytes=20_000_000, max_pixels=4_000_000)
+STYLE = BlurStyle(method="gaussian", strength=0.15, margin=0.1, feather=0.1)
+
+# Words that must never be found in a released file.
+SECRETS = (b"SECRET", b"Exif\0\0II", b"http://ns.adobe.com", b"JFXX", b"GPS")
+
+
+@cache
+def packaged(package: str, path: str) -> bytes:
+    return (files(package) / path).read_bytes()
+
+
+@cache
+def astronaut() -> np.ndarray:
+    """A portrait of 512 x 512 pixels; the face is at `FACE`."""
+    return np.asarray(Image.open(io.BytesIO(packaged("skimage", "data/astronaut.png"))).convert("RGB"))
+
+
+FACE = (175, 70, 285, 205)
+
+
+@cache
+def photo(width: int = 160, height: int = 120) -> np.ndarray:
+    picture = Image.fromarray(astronaut()).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def saved(picture: np.ndarray | Image.Image, file_format: str, **options: Any) -> bytes:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    before, ImageFile.MAXBLOCK = ImageFile.MAXBLOCK, 1 << 22
+    try:
+        image.save(buffer, file_format, **options)
+    finally:
+        ImageFile.MAXBLOCK = before
+    return buffer.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def exif_with_secrets(tag: int = 1) -> bytes:
+    """EXIF with an orientation, a camera, a place, and a thumbnail that shows the clear picture."""
+    exif = Image.Exif()
+    exif[274] = tag
+    exif[271] = "SECRET camera"
+    exif.get_ifd(0x8825)[1] = "N"
+    exif.get_ifd(0x8825)[29] = "SECRET day"
+    thumbnail = saved(photo(32, 24), "JPEG", comment=b"SECRET thumbnail")
+    return exif.tobytes() + b"SECRET" + thumbnail
+
+
+def segment(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def leaky_jpeg(picture: np.ndarray | None = None, tag: int = 1, **options: Any) -> bytes:
+    """A JPEG with a secret in every place where cameras and editors put one."""
+    plain = saved(photo() if picture is None else picture, "JPEG", **options)
+    assert plain[2:4] == b"\xff\xe0"
+    rest = plain[20:]
+    jfif = b"JFIF\0\1\2\1\0\x48\0\x48" + bytes((2, 2)) + b"SECRET pixel"
+    return b"".join(
+        [
+            b"\xff\xd8",
+            segment(0xE0, jfif),
+            segment(0xE0, b"JFXX\0\x10" + b"SECRET"),
+            segment(0xE1, exif_with_secrets(tag)),
+            segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation='8'>SECRET</x>"),
+            segment(0xE2, b"MPF\0SECRET"),
+            segment(0xED, b"Photoshop 3.0\0SECRET"),
+            segment(0xEB, b"SECRET"),
+            segment(0xFE, b"SECRET comment"),
+            rest,
+            b"SECRET after the end",
+            saved(photo(32, 24), "JPEG"),
+        ]
+    )
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def with_chunks(data: bytes, *chunks: bytes) -> bytes:
+    """A PNG with these chunks right after its header."""
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def leaky_png(picture: np.ndarray | Image.Image | None = None, tag: int = 1, **options: Any) -> bytes:
+    plain = saved(photo() if picture is None else picture, "PNG", **options)
+    return (
+        with_chunks(
+            plain,
+            png_chunk(b"gAMA", struct.pack(">I", 45455)),
+            png_chunk(b"eXIf", exif_with_secrets(tag).removeprefix(orientation.PREFIX)),
+            png_chunk(b"tEXt", b"Comment\0SECRET"),
+            png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"SECRET")),
+            png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation='8'>SECRET</x>"),
+            png_chunk(b"tIME", bytes(7)),
+            png_chunk(b"prVt", b"SECRET"),
+        )
+        + b"SECRET after the end"
+    )
+
+
+def leaky_webp(picture: np.ndarray | None = None, tag: int = 1, **options: Any) -> bytes:
+    exif = exif_with_secrets(tag).removeprefix(orientation.PREFIX)
+    data = saved(photo() if picture is None else picture, "WEBP", exif=exif, xmp=b"<x>SECRET</x>", **options)
+    unknown = b"abcd" + struct.pack("<I", 6) + b"SECRET"
+    grown = data[:4] + struct.pack("<I", len(data) - 8 + len(unknown)) + data[8:] + unknown
+    return grown + b"SECRET after the end"
+
+
+def profile() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def with_orientation(picture: np.ndarray, file_format: str, tag: int, **options: Any) -> bytes:
+    """A file that stores this raster and asks viewers to turn it."""
+    exif = Image.Exif()
+    exif[274] = tag
+    return saved(picture, file_format, exif=exif, **options)

@@ -1,0 +1,254 @@
+import io
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from blurline.images import decode
+from blurline.images.decode import Limits, Undecodable, decode_rgb, inspect
+from image_samples import (
+    LIMITS,
+    leaky_jpeg,
+    leaky_png,
+    noise,
+    opened,
+    packaged,
+    photo,
+    png_chunk,
+    saved,
+    segment,
+    with_chunks,
+    with_orientation,
+)
+from PIL import Image, ImageFile, ImageOps
+
+ALL_TAGS = range(1, 9)
+
+
+def reason(data: bytes, limits: Limits = LIMITS) -> str:
+    with pytest.raises(Undecodable) as caught:
+        inspect(data, limits)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("file_format", "mode"),
+    [("JPEG", "RGB"), ("PNG", "RGB"), ("WEBP", "RGB"), ("BMP", "RGB"), ("GIF", "P"), ("TIFF", "RGB")],
+)
+def test_formats(file_format: str, mode: str) -> None:
+    info = inspect(saved(photo(), file_format), LIMITS)
+    assert info == decode.ImageInfo(file_format, mode, 160, 120, 1, 1)
+
+
+def test_packaged_photographs() -> None:
+    assert inspect(packaged("ultralytics", "assets/bus.jpg"), LIMITS).width == 810
+    assert inspect(packaged("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"), LIMITS).height == 600
+
+
+@pytest.mark.parametrize("tag", ALL_TAGS)
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_is_that_of_pillow(file_format: str, tag: int) -> None:
+    data = with_orientation(photo(), file_format, tag)
+    info = inspect(data, LIMITS)
+    want = ImageOps.exif_transpose(opened(data)).convert("RGB")
+    assert info.orientation == tag
+    assert (info.width, info.height) == want.size == ((120, 160) if tag > 4 else (160, 120))
+    assert np.array_equal(decode_rgb(data, LIMITS), np.asarray(want))
+
+
+@pytest.mark.parametrize("tag", ALL_TAGS)
+def test_stored_raster_of_tiff(tag: int) -> None:
+    data = with_orientation(photo(), "TIFF", tag)
+    assert np.array_equal(np.asarray(decode.load(data, LIMITS).image), photo())
+
+
+def test_orientation_never_comes_from_xmp_or_text() -> None:
+    """Pillow would turn all of these."""
+    plain = saved(photo(), "JPEG")
+    xmp = b'<x:xmpmeta tiff:Orientation="6"/>'
+    jpeg = plain[:2] + segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp) + plain[2:]
+    png = saved(photo(), "PNG")
+    itxt = with_chunks(png, png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+    block = Image.Exif()
+    block[274] = 6
+    raw = b"exif\0" + block.tobytes()
+    text = with_chunks(png, png_chunk(b"tEXt", raw))
+    webp = saved(photo(), "WEBP", xmp=xmp)
+    tiff = saved(photo(), "TIFF", tiffinfo={700: xmp})
+    for data in (jpeg, itxt, webp, tiff):
+        assert ImageOps.exif_transpose(opened(data)).size == (120, 160)
+    for data in (jpeg, itxt, text, webp, tiff):
+        info = inspect(data, LIMITS)
+        assert (info.width, info.height, info.orientation) == (160, 120, 1)
+        assert decode_rgb(data, LIMITS).shape == (120, 160, 3)
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_invalid_orientation_counts_as_none(value: int) -> None:
+    for file_format in ("JPEG", "PNG", "TIFF"):
+        assert inspect(with_orientation(photo(), file_format, value), LIMITS).orientation == 1
+
+
+def test_secrets_do_not_disturb() -> None:
+    assert inspect(leaky_jpeg(tag=6), LIMITS).orientation == 6
+    assert inspect(leaky_png(tag=6), LIMITS).orientation == 6
+
+
+def test_alpha_is_dropped_not_applied() -> None:
+    rgba = np.dstack([photo(), np.zeros((120, 160), np.uint8)])
+    for data in (saved(rgba, "PNG"), saved(rgba, "WEBP", lossless=True, exact=True), saved(rgba, "TIFF")):
+        assert np.array_equal(decode_rgb(data, LIMITS), photo())
+        assert not decode.load(data, LIMITS).opaque
+    grey = np.dstack([photo()[:, :, 0], np.zeros((120, 160), np.uint8)])
+    assert np.array_equal(decode_rgb(saved(grey, "PNG"), LIMITS)[:, :, 2], photo()[:, :, 0])
+
+
+def test_modes() -> None:
+    image = Image.fromarray(photo())
+    for mode in ("1", "L", "P"):
+        want = np.asarray(image.convert(mode).convert("RGB"))
+        assert np.array_equal(decode_rgb(saved(image.convert(mode), "PNG"), LIMITS), want)
+    cmyk = decode_rgb(saved(image.convert("CMYK"), "JPEG", quality=95), LIMITS)
+    assert np.abs(cmyk.astype(int) - photo()).mean() < 4
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_deep_grey_is_scaled(bits: int, file_format: str) -> None:
+    deep = (photo()[:, :, 0].astype(np.uint16) << (bits - 8)) | (1 << (bits - 1))
+    got = decode_rgb(saved(Image.fromarray(deep), file_format), LIMITS)
+    assert got.dtype == np.uint8
+    assert np.array_equal(got[:, :, 0], (deep >> (bits - 8)).astype(np.uint8))
+
+
+def test_floats_are_scaled() -> None:
+    ramp = np.linspace(-3, 5, 256, dtype=np.float32).reshape(16, 16)
+    got = decode_rgb(saved(Image.fromarray(ramp), "TIFF"), LIMITS)
+    assert got.min() == 0
+    assert got.max() == 255
+
+
+def test_frames() -> None:
+    first, second = Image.fromarray(photo()), Image.fromarray(photo()[::-1])
+    for file_format in ("GIF", "WEBP", "TIFF", "MPO", "PNG"):
+        data = saved(first, file_format, save_all=True, append_images=[second])
+        info = inspect(data, LIMITS)
+        assert info.frames == 2
+        assert info.format == file_format
+        tolerance = 20 if file_format in ("GIF", "WEBP", "MPO") else 0
+        assert np.abs(decode_rgb(data, LIMITS).astype(int) - photo()).mean() <= tolerance
+
+
+def test_reasons() -> None:
+    jpeg = saved(photo(), "JPEG")
+    assert reason(b"") == "not an image"
+    assert reason(b"<html>404</html>") == "not an image"
+    assert reason(saved(photo(), "JPEG2000")) == "format not supported"
+    assert reason(saved(photo(), "PPM")) == "format not supported"
+    assert reason(saved(photo(), "AVIF")) == "format not supported"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == "format not supported"
+    assert reason(jpeg[:-500]) == "truncated or corrupt"
+    assert reason(jpeg[:100]) == "damaged or unsupported header"
+    assert reason(jpeg, Limits(len(jpeg) - 1, 10**6)) == "over max_bytes"
+    assert reason(jpeg, Limits(10**6, 160 * 120 - 1)) == "over max_pixels"
+    assert inspect(jpeg, Limits(len(jpeg), 160 * 120)).width == 160
+
+
+def bomb(file_format: str, width: int = 16_000, height: int = 16_000) -> bytes:
+    data = saved(photo(16, 16), file_format, **({"lossless": True} if file_format == "WEBP" else {}))
+    if file_format == "PNG":
+        header = struct.pack(">II", width, height) + data[24:29]
+        return data[:8] + png_chunk(b"IHDR", header) + data[33:]
+    if file_format == "BMP":
+        return data[:18] + struct.pack("<ii", width, height) + data[26:]
+    if file_format == "GIF":
+        return data[:6] + struct.pack("<HH", width, height) + data[10:]
+    if file_format == "JPEG":
+        at = data.index(b"\xff\xc0")
+        return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+    bits = (width - 1) | (height - 1) << 14 | struct.unpack_from("<I", data, 21)[0] & 0xF0000000
+    return data[:21] + struct.pack("<I", bits) + data[25:]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "GIF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("max_pixels", [10**6, 200_000_000])
+def test_bombs_are_stopped_before_they_are_decoded(file_format: str, max_pixels: int) -> None:
+    assert reason(bomb(file_format), Limits(10**7, max_pixels)) == "over max_pixels"
+
+
+def test_limits_above_pillows_own() -> None:
+    """Pillow refuses 179 million pixels; here only max_pixels counts."""
+    data = saved(Image.new("1", (14_000, 13_000)), "PNG")
+    assert inspect(data, Limits(10**7, 182_000_000)).width == 14_000
+
+
+def test_global_state_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Truncated files are refused even where a library has allowed them, and its switches are left alone."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 123)
+    assert reason(saved(photo(), "JPEG")[:-500]) == "truncated or corrupt"
+    assert inspect(saved(photo(), "JPEG"), LIMITS).width == 160
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    assert Image.MAX_IMAGE_PIXELS == 123
+
+
+def test_silent_and_safe_in_threads() -> None:
+    data = leaky_jpeg()
+    found: list[int] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads = [threading.Thread(target=lambda: found.append(inspect(data, LIMITS).width)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [160] * 8
+    assert not caught
+    assert Image.MAX_IMAGE_PIXELS is not None
+
+
+def test_a_replaced_image_open_is_never_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ultralytics replaces it: by one that installs a package when a file is no image."""
+
+    def replaced(*_: object, **__: object) -> None:
+        raise AssertionError("Image.open was called")
+
+    monkeypatch.setattr(Image, "open", replaced)
+    assert reason(b"\xff\xd8\xff" + bytes(50)) == "damaged or unsupported header"
+    assert inspect(saved(photo(), "PNG"), LIMITS).format == "PNG"
+
+
+def test_importing_does_not_change_pillow() -> None:
+    code = (
+        "import warnings; from PIL import Image, ImageFile\n"
+        "state = lambda: (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))\n"
+        "before = state(); import blurline.images.redact; assert state() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_transparency_of_palettes() -> None:
+    image = Image.fromarray(photo()).convert("P")
+    used = np.unique(np.asarray(image))
+    clear = bytes(0 if index == used[0] else 255 for index in range(256))
+    assert not decode.load(saved(image, "PNG", transparency=clear), LIMITS).opaque
+    assert decode.load(saved(image, "PNG", transparency=bytes([255] * 256)), LIMITS).opaque
+    assert not decode.load(saved(image, "GIF", transparency=int(used[0])), LIMITS).opaque
+    assert not decode.load(saved(photo(), "PNG", transparency=(1, 2, 3)), LIMITS).opaque
+    # A text chunk of that name is no transparency, and hides none.
+    real = saved(image, "PNG", transparency=clear)
+    at = real.index(b"tRNS") - 4
+    end = at + 12 + struct.unpack_from(">I", real, at)[0]
+    text = png_chunk(b"tEXt", b"transparency\0x")
+    assert not decode.load(real[:end] + text + real[end:], LIMITS).opaque
+    assert decode.load(with_chunks(saved(photo(), "PNG"), text), LIMITS).opaque
+
+
+def test_lying_names_do_not_matter() -> None:
+    """There is no name to lie with: a PNG is a PNG, whatever it was called where it came from."""
+    buffer = io.BytesIO(saved(noise(9, 9, 3), "PNG"))
+    buffer.name = "photo.JPEG"
+    assert inspect(buffer.getvalue(), LIMITS).format == "PNG"

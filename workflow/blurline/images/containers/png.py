@@ -1,0 +1,164 @@
+"""PNG: a walk over the chunks (W3C PNG, third edition, 5 and 11)."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from blurline.images import orientation as exif
+from blurline.images.containers import icc
+from blurline.images.errors import CannotRelease
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Chunks that say how the samples look on a screen, each with the lengths that it may have.
+COLOUR = {b"gAMA": {4}, b"cHRM": {32}, b"sRGB": {1}, b"cICP": {4}, b"pHYs": {9}}
+_LENGTHS = COLOUR | {b"sBIT": {1, 2, 3, 4}}
+_ONCE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", *_LENGTHS})
+_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
+# Adam7 (8.1): offset and step of each pass, horizontally and vertically.
+_PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
+_PIECE = 1 << 20
+_MAX_PROFILE = 1 << 24
+
+
+def strip(data: bytes, orientation: int) -> bytes:
+    """The PNG with header, palette, transparency, pixels, colour space, density and orientation; no more."""
+    chunks = list(_chunks(data))
+    names = [name for name, _ in chunks]
+    if names[0] != b"IHDR" or b"IDAT" not in names:
+        raise _damaged()
+    if not _ANIMATION.isdisjoint(names):
+        raise CannotRelease("several frames are not supported yet")
+    if any(names.count(name) > 1 for name in _ONCE):
+        raise _damaged()
+    first, last = names.index(b"IDAT"), len(names) - 1 - names[::-1].index(b"IDAT")
+    if set(names[first : last + 1]) != {b"IDAT"}:
+        raise _damaged()
+    _check_pixels(chunks[0][1], [content for name, content in chunks if name == b"IDAT"])
+    kept: list[bytes] = []
+    for index, (name, content) in enumerate(chunks):
+        if index == first and orientation != exif.UPRIGHT:
+            kept.append(chunk(b"eXIf", exif.minimal(orientation)))
+        if name in (b"IHDR", b"IDAT"):
+            kept.append(chunk(name, content))
+        elif index > first:
+            # Colour chunks after the pixels are void, and Pillow would still heed a late tRNS.
+            if name in (b"PLTE", b"tRNS"):
+                raise _damaged()
+        elif name == b"iCCP":
+            profile = read_profile(content)
+            if profile is not None:
+                kept.append(chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile, 9)))
+        elif name in _LENGTHS:
+            if len(content) not in _LENGTHS[name]:
+                raise _damaged()
+            kept.append(chunk(name, content))
+        elif name == b"PLTE" or name == b"tRNS":
+            if len(content) > (768 if name == b"PLTE" else 256):
+                raise _damaged()
+            kept.append(chunk(name, content))
+        elif not name[0] & 0x20:
+            raise CannotRelease("PNG variant not supported")  # an unknown critical chunk
+    return b"".join([SIGNATURE, *kept, chunk(b"IEND", b"")])
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """One chunk with its length and CRC."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def find(data: bytes, name: bytes) -> bytes | None:
+    """Content of the first chunk of that name, or None; stops quietly where the file is damaged.
+
+    Pillow mixes text chunks into the same ``info`` as real ones: a text called "exif" or "transparency" looks
+    like the thing itself. Here a chunk is what its type says.
+    """
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        if data[at + 4 : at + 8] == name:
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return None
+
+
+def read_profile(content: bytes) -> bytes | None:
+    """The ICC profile in an ``iCCP`` chunk, or None if there is none that can be read."""
+    _, nul, rest = content.partition(b"\0")
+    if not nul or rest[:1] != b"\0":
+        return None
+    inflate = zlib.decompressobj()
+    try:
+        profile = inflate.decompress(rest[1:], _MAX_PROFILE)
+    except zlib.error:
+        return None
+    return icc.clean(profile) if inflate.eof else None
+
+
+def _damaged() -> CannotRelease:
+    return CannotRelease("damaged PNG container")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Every chunk before IEND, with its CRC checked; what follows IEND is not looked at."""
+    if not data.startswith(SIGNATURE):
+        raise _damaged()
+    at = len(SIGNATURE)
+    while True:
+        if at + 12 > len(data):
+            raise _damaged()
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 12 + length
+        name, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
+        if end > len(data) or not name.isalpha():
+            raise _damaged()
+        if zlib.crc32(name + content) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise _damaged()
+        if name == b"IEND":
+            if content:
+                raise _damaged()
+            return
+        yield name, content
+        at = end
+
+
+def _check_pixels(header: bytes, parts: list[bytes]) -> None:
+    """The compressed stream inflates to exactly the image: nothing hides behind the last row or after the end."""
+    if len(header) != 13:
+        raise _damaged()
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
+    if not width or not height or depth not in _DEPTHS.get(colour, ()) or interlace > 1:
+        raise _damaged()
+    bits = depth * _CHANNELS[colour]
+    want = sum(
+        rows * (1 + (columns * bits + 7) // 8)
+        for columns, rows in _sizes(width, height, bool(interlace))
+        if columns and rows
+    )
+    inflate = zlib.decompressobj()
+    got = 0
+    try:
+        for part in parts:
+            left = part
+            while left and got <= want:
+                got += len(inflate.decompress(left, _PIECE))
+                left = inflate.unconsumed_tail
+                if inflate.eof:
+                    break
+        while not inflate.eof and got <= want:
+            more = len(inflate.decompress(b"", _PIECE))
+            if not more:
+                break
+            got += more
+    except zlib.error as error:
+        raise _damaged() from error
+    if got != want or not inflate.eof or inflate.unused_data:
+        raise _damaged()
+
+
+def _sizes(width: int, height: int, interlaced: bool) -> list[tuple[int, int]]:
+    """Columns and rows of every pass."""
+    if not interlaced:
+        return [(width, height)]
+    return [((width - x + dx - 1) // dx, (height - y + dy - 1) // dy) for x, dx, y, dy in _PASSES]

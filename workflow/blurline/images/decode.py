@@ -1,0 +1,323 @@
+"""The one decoder: nothing else in this project opens an image.
+
+Pillow's plugins are called directly instead of ``Image.open``. ultralytics replaces ``Image.open`` by one that
+installs a package from the network when a file is no image, and other libraries may do worse; besides, this way no
+plugin can ever be reached but those listed here (none of them starts another program).
+"""
+
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PsdImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from blurline.images import orientation as exif
+from blurline.images.containers import icc, png
+
+NOT_AN_IMAGE = "not an image"
+NOT_SUPPORTED = "format not supported"
+UNREADABLE = "damaged or unsupported header"
+CORRUPT = "truncated or corrupt"
+TOO_MANY_BYTES = "over max_bytes"
+TOO_MANY_PIXELS = "over max_pixels"
+ODD_MODE = "colour mode not supported"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may cost: bytes as stored, and pixels (width times height) of its canvas."""
+
+    max_bytes: int
+    max_pixels: int
+
+
+class Undecodable(Exception):
+    """No pixels can be had; ``reason`` is one of this module's phrases and names no path or URL."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What a file is. ``width`` and ``height`` are pixels as displayed, that is with ``orientation`` applied."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    frames: int
+    orientation: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded first frame.
+
+    ``image`` holds the *stored* raster in Pillow's mode for the file. ``bits`` is the depth of a sample in the file
+    (Pillow reduces some 16-bit images silently). ``opaque`` is False when any pixel is, or may be, less than fully
+    opaque. ``profile`` is the ICC profile.
+    """
+
+    info: ImageInfo
+    image: Image.Image
+    bits: int
+    opaque: bool
+    profile: bytes | None
+
+
+def inspect(data: bytes, limits: Limits) -> ImageInfo:
+    """What the file is, after decoding its first frame in full.
+
+    Raises
+    ------
+    Undecodable
+        When the first frame does not decode completely, within the limits.
+    """
+    return load(data, limits).info
+
+
+def decode_rgb(data: bytes, limits: Limits) -> np.ndarray:
+    """The first frame as displayed: uint8, shape (H, W, 3), RGB.
+
+    Alpha is dropped, not applied: what a viewer hides is still in the file, so the detector must see it. Samples of
+    more than 8 bits are scaled as `_to_8_bit` says.
+
+    Raises
+    ------
+    Undecodable
+        As `inspect`, and for colour modes that have no plain conversion to RGB.
+    """
+    decoded = load(data, limits)
+    return np.ascontiguousarray(exif.to_displayed(to_rgb(decoded.image), decoded.info.orientation))
+
+
+def load(data: bytes, limits: Limits) -> Decoded:
+    """Decode the first frame, keeping the stored raster and the coding details that Pillow hangs on its image.
+
+    Raises
+    ------
+    Undecodable
+        As `inspect`.
+    """
+    if len(data) > limits.max_bytes:
+        raise Undecodable(TOO_MANY_BYTES)
+    plugin = _plugin(data)
+    with _pillow(limits):
+        with _as_undecodable(UNREADABLE):
+            image = plugin(io.BytesIO(data))
+            width, height = image.size
+        if width * height > limits.max_pixels:
+            raise Undecodable(TOO_MANY_PIXELS)
+        with _as_undecodable(CORRUPT):
+            return _loaded(image, data)
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """The raster of an image without its alpha: uint8, shape (H, W, 3).
+
+    Raises
+    ------
+    Undecodable
+        For colour modes that have no plain conversion to RGB.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        return np.repeat(_to_8_bit(np.asarray(image))[:, :, None], 3, axis=2)
+    plain = image.copy()
+    plain.info.clear()  # a "transparency" there changes what convert() does
+    try:
+        return np.asarray(plain.convert("RGB"))
+    except Exception as error:
+        raise Undecodable(ODD_MODE) from error
+
+
+def _to_8_bit(samples: np.ndarray) -> np.ndarray:
+    """Grey samples of 16 or 32 bits, or floats, scaled to uint8.
+
+    Integers are divided by the power of two that brings the largest one under 256: the high byte for samples that
+    use all 16 bits, and still a picture, not blackness, for 10- or 12-bit samples stored in 16. Floats go from their
+    minimum to their maximum, as no range is agreed upon.
+    """
+    if samples.dtype.kind == "f":
+        finite = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = float(finite.min()), float(finite.max())
+        return np.rint((finite - low) * (255.0 / (high - low or 1.0))).astype(np.uint8)
+    whole = np.maximum(samples.astype(np.int64), 0)
+    return (whole >> max(0, int(whole.max()).bit_length() - 8)).astype(np.uint8)
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes) -> Decoded:
+    # Frames first: counting them moves the plugins of GIF and TIFF about, loading afterwards starts anew.
+    # A PSD's "frames" are its layers; what it shows is the one flattened picture.
+    frames = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
+    orientation = _orientation(image, data)
+    # Pillow's TIFF plugin turns the raster while loading, and would take the orientation from XMP if it found one.
+    image.info.pop("xmp", None)
+    image.load()
+    upright = image.size
+    stored: Image.Image = image
+    if image.format == "TIFF":
+        stored = _turned_back(image, orientation)
+    elif exif.swaps_axes(orientation):
+        upright = image.size[::-1]
+    if image.format == "PNG":
+        image.info.pop("transparency", None)
+        alphas = png.find(data, b"tRNS")
+        if alphas is not None:
+            image.info["transparency"] = alphas
+    info = ImageInfo(str(image.format), image.mode, *upright, frames, orientation)
+    return Decoded(info, stored, _bits(image, data), _is_opaque(stored), _profile(image, data))
+
+
+def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))
+    if image.format == "PNG":
+        return data[24]  # of IHDR, which Pillow has read by now
+    return 8
+
+
+def _profile(image: ImageFile.ImageFile, data: bytes) -> bytes | None:
+    if image.format == "PNG":
+        return png.read_profile(png.find(data, b"iCCP") or b"")
+    return icc.clean(image.info.get("icc_profile"))
+
+
+def _orientation(image: ImageFile.ImageFile, data: bytes) -> int:
+    """The orientation in the file's real EXIF. ``getexif()`` would fall back on XMP and on text chunks."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return exif.valid(image.tag_v2.get(exif.TAG))
+    if image.format == "PNG":
+        return exif.read(png.find(data, b"eXIf") or b"")
+    if image.format in ("JPEG", "MPO", "WEBP"):
+        return exif.read(image.info.get("exif", b""))
+    return exif.UPRIGHT
+
+
+_TURN_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def _turned_back(image: Image.Image, orientation: int) -> Image.Image:
+    """The stored raster of a TIFF that Pillow has already turned upright."""
+    if orientation == exif.UPRIGHT:
+        return image
+    stored = image.transpose(_TURN_BACK[orientation])
+    stored.info.clear()
+    stored.info.update(image.info)
+    return stored
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    if image.mode in ("RGBA", "LA"):
+        return image.getchannel("A").getextrema()[0] == 255
+    if image.mode in ("RGBa", "La", "PA"):
+        return False
+    clear = image.info.get("transparency")
+    if clear is None:
+        return True
+    if image.mode != "P":
+        return False  # a colour key: some pixels are meant to vanish
+    used = {index for _, index in image.getcolors(256) or ()}
+    if isinstance(clear, int):
+        return clear not in used
+    return isinstance(clear, bytes) and all(alpha == 255 for at, alpha in enumerate(clear) if at in used)
+
+
+Plugin = Callable[[io.BytesIO], ImageFile.ImageFile]
+
+# By signature alone: a name or an extension never reaches this module.
+_SUPPORTED: tuple[tuple[int, bytes, Plugin], ...] = (
+    (0, b"\xff\xd8\xff", JpegImagePlugin.jpeg_factory),  # MPO as well
+    (0, png.SIGNATURE, PngImagePlugin.PngImageFile),
+    (0, b"GIF87a", GifImagePlugin.GifImageFile),
+    (0, b"GIF89a", GifImagePlugin.GifImageFile),
+    (8, b"WEBP", WebPImagePlugin.WebPImageFile),
+    (0, b"BM", BmpImagePlugin.BmpImageFile),
+    (0, b"II*\0", TiffImagePlugin.TiffImageFile),
+    (0, b"MM\0*", TiffImagePlugin.TiffImageFile),
+    (0, b"8BPS\0\1", PsdImagePlugin.PsdImageFile),
+)
+_KNOWN = (
+    (4, b"ftyp"),  # HEIF, AVIF
+    (0, b"\0\0\0\x0cjP  "),  # JPEG 2000
+    (0, b"\xff\x4f\xff\x51"),
+    (0, b"\0\0\0\x0cJXL "),
+    (0, b"\xff\x0a"),  # JPEG XL
+    (0, b"II+\0"),
+    (0, b"MM\0+"),  # BigTIFF
+    (0, b"%!PS"),
+    (0, b"\xc5\xd0\xd3\xc6"),  # EPS
+    (0, b"%PDF"),
+    (0, b"<svg"),
+    (0, b"\0\0\1\0"),  # ICO
+    (0, b"qoif"),
+    (0, b"8BPS"),
+    *((0, b"P%d" % kind) for kind in range(1, 8)),  # Netpbm
+)
+
+
+def _plugin(data: bytes) -> Plugin:
+    for at, signature, plugin in _SUPPORTED:
+        if data[at : at + len(signature)] == signature:
+            return plugin
+    if any(data[at : at + len(signature)] == signature for at, signature in _KNOWN):
+        raise Undecodable(NOT_SUPPORTED)
+    raise Undecodable(NOT_AN_IMAGE)
+
+
+_lock = threading.RLock()
+
+
+@contextmanager
+def _pillow(limits: Limits) -> Iterator[None]:
+    """Pillow's global switches as this module needs them, and as they were afterwards.
+
+    Other libraries set them too: ultralytics lifts the pixel limit, and a common work-around for damaged files is to
+    accept truncated ones. The lock keeps two threads from restoring each other's values.
+    """
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        # The limit proper is checked by us. Pillow's own, at twice its value, stops what would be allocated earlier:
+        # a WebP canvas while the header is read, a GIF frame larger than its canvas.
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limits.max_pixels, False
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+@contextmanager
+def _as_undecodable(reason: str) -> Iterator[None]:
+    """Turn whatever hostile bytes provoke in Pillow (a long list, MemoryError included) into one exception."""
+    try:
+        yield
+    except Undecodable:
+        raise
+    except Image.DecompressionBombError as error:
+        raise Undecodable(TOO_MANY_PIXELS) from error
+    except Exception as error:
+        raise Undecodable(reason) from error

@@ -1,0 +1,216 @@
+"""One image in, one releasable image out: faces blurred, metadata gone, and the result proven by decoding it again.
+
+Whatever cannot be proven is withheld. The reasons name what would have to be built to release such images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blurline.images import codecs, containers, decode
+from blurline.images import orientation as exif
+from blurline.images.containers import webp
+from blurline.images.decode import Decoded, Limits, Undecodable
+from blurline.images.errors import CannotRelease
+from blurline.images.obfuscate import BlurStyle, Region, obfuscate, residual_detail, touched
+
+DIFFERS = "the result differs from what was intended"
+_WEBP_TOLERANCE = 6.0  # mean absolute error in levels that quality 90 may cause
+_MEASURABLE = 32  # pixels: `residual_detail` would have to enlarge a smaller core, and says little about it
+_EXTRA_DETAIL = 0.1  # rounding may add that much; an untouched face has 1
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """The file to release, and what was blurred in it, in pixels of the displayed image."""
+
+    data: bytes
+    regions: list[Region]
+
+
+def redact(data: bytes, boxes: Sequence[tuple[int, int, int, int]], style: BlurStyle, limits: Limits) -> Redacted:
+    """Blur these faces and strip everything that is not picture.
+
+    Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again. With boxes the format
+    and its coding choices stay: a JPEG's tables and sampling, lossless remains lossless.
+
+    Parameters
+    ----------
+    data
+        A whole file.
+    boxes
+        Faces ``(x1, y1, x2, y2)`` in pixels of the image as displayed, origin top left, ``x2, y2`` exclusive.
+
+    Raises
+    ------
+    Undecodable
+        When ``data`` is no image, is damaged, or is over the limits.
+    CannotRelease
+        When no safe release of this kind of image exists yet, or the result is not what it should be.
+    """
+    source = decode.load(data, limits)
+    if source.info.frames > 1:
+        raise CannotRelease("several frames are not supported yet")
+    if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
+        raise CannotRelease(f"{source.info.format} is not supported yet")
+    if not source.opaque:
+        # Under transparency the detector and a viewer see different pictures.
+        raise CannotRelease("transparency is not supported yet")
+    if not boxes:
+        return Redacted(_unchanged(data, source, limits), [])
+    return _blurred(data, source, boxes, style, limits)
+
+
+def _unchanged(data: bytes, source: Decoded, limits: Limits) -> bytes:
+    if source.info.format in containers.FORMATS:
+        result = containers.strip(data, source.info.format, source.info.orientation)
+    else:
+        result = codecs.rewrite(source)
+    again = _reload(result, limits)
+    same = (
+        again.info == source.info
+        and again.opaque
+        and again.profile == source.profile
+        and np.array_equal(_samples(again), _samples(source))
+    )
+    if not same:
+        raise CannotRelease(DIFFERS)
+    return result
+
+
+def _blurred(
+    data: bytes, source: Decoded, boxes: Sequence[tuple[int, int, int, int]], style: BlurStyle, limits: Limits
+) -> Redacted:
+    info = source.info
+    if source.bits > 8 or source.image.mode.startswith("I"):
+        raise CannotRelease("more than 8 bits with faces are not supported yet")
+    if source.image.mode == "CMYK":
+        raise CannotRelease("CMYK with faces is not supported yet")
+    colour, alpha = _planes(source)
+    # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
+    upright = exif.to_displayed(colour, info.orientation)
+    try:
+        pixels, regions = obfuscate(upright, boxes, style)
+    except ValueError as error:
+        raise CannotRelease("a box is empty or outside the image") from error
+    stored = exif.to_stored(pixels, info.orientation)
+    if alpha is not None:
+        stored = np.dstack([stored, alpha])
+    result = codecs.encode(stored, source, data)
+    if info.format in containers.FORMATS:
+        result = containers.strip(result, info.format, info.orientation)
+    _prove(result, source, _as_rgb(upright), _as_rgb(pixels), regions, limits, data)
+    return Redacted(result, regions)
+
+
+def _planes(source: Decoded) -> tuple[np.ndarray, np.ndarray | None]:
+    """Stored colour, (H, W) or (H, W, 3), and alpha, (H, W), if there is one."""
+    mode = source.image.mode
+    if source.info.format == "TIFF" and mode not in ("L", "RGB"):
+        raise CannotRelease("TIFF variant not supported")
+    if mode in ("LA", "RGBA"):
+        samples = np.asarray(source.image)
+        return (samples[:, :, 0] if mode == "LA" else samples[:, :, :3]), samples[:, :, -1]
+    if mode == "1":
+        return np.asarray(source.image.convert("L")), None
+    if mode == "P":
+        return decode.to_rgb(source.image), None
+    if mode in ("L", "RGB"):
+        return np.asarray(source.image), None
+    raise CannotRelease("colour mode with faces is not supported yet")
+
+
+def _prove(
+    result: bytes,
+    source: Decoded,
+    before: np.ndarray,
+    intended: np.ndarray,
+    regions: list[Region],
+    limits: Limits,
+    data: bytes,
+) -> None:
+    """Decode the result and compare it with the intention; the arrays are uint8 (H, W, 3) as displayed."""
+    again = _reload(result, limits)
+    old, new = source.info, again.info
+    if (old.format, old.width, old.height, old.orientation, 1) != (
+        new.format,
+        new.width,
+        new.height,
+        new.orientation,
+        new.frames,
+    ):
+        raise CannotRelease(DIFFERS)
+    if again.profile != source.profile or not again.opaque:
+        raise CannotRelease(DIFFERS)
+    after = exif.to_displayed(decode.to_rgb(again.image), new.orientation)
+    if old.format == "JPEG":
+        coding = codecs.jpeg_coding(source.image)
+        if codecs.jpeg_coding(again.image) != coding:
+            raise CannotRelease("JPEG coding could not be kept")
+        tolerance = jpeg_tolerance(coding)
+    elif old.format == "WEBP" and not webp.is_lossless(data):
+        if webp.is_lossless(result):
+            raise CannotRelease(DIFFERS)
+        tolerance = _WEBP_TOLERANCE
+    else:
+        outside = ~touched(regions, old.width, old.height)
+        if not np.array_equal(after, intended) or not np.array_equal(after[outside], before[outside]):
+            raise CannotRelease(DIFFERS)
+        return
+    _prove_lossy(before, intended, after, regions, tolerance)
+
+
+def _prove_lossy(
+    before: np.ndarray, intended: np.ndarray, after: np.ndarray, regions: list[Region], tolerance: float
+) -> None:
+    """Lossy coding may round, but neither move the picture nor bring a face back."""
+    # As a whole in grey: subsampled chroma may stray far where colours are wild, and nobody hides there.
+    if _error(_grey(after), _grey(intended)) > tolerance:
+        raise CannotRelease(DIFFERS)
+    for region in regions:
+        core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
+        if _error(after[core], intended[core]) > tolerance:
+            raise CannotRelease(DIFFERS)
+        if min(after[core].shape[:2]) >= _MEASURABLE:
+            allowed = residual_detail(before[core], intended[core]) + _EXTRA_DETAIL
+            if residual_detail(before[core], after[core]) > allowed:
+                raise CannotRelease(DIFFERS)
+
+
+def _error(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean absolute difference in levels."""
+    return float(np.abs(one.astype(np.int16) - other).mean())
+
+
+def _grey(rgb: np.ndarray) -> np.ndarray:
+    """Luma, uint8 (H, W): ITU-R BT.601 weights in 1/256."""
+    grey: np.ndarray = (rgb.astype(np.int32) @ np.array([77, 150, 29]) >> 8).astype(np.uint8)
+    return grey
+
+
+def jpeg_tolerance(coding: codecs.JpegCoding) -> float:
+    """Mean absolute error, in levels, that coding with these tables may cause.
+
+    A coefficient is off by at most half its step, and uniformly so: q/√12 root mean square. The transform is
+    orthonormal, hence the pixels' error is the root mean square of those; 2 levels are for colour conversion.
+    """
+    steps = np.array(coding.tables, dtype=np.float64)
+    return 2.0 + float(np.sqrt((steps**2 / 12).mean(axis=1)).max())
+
+
+def _reload(result: bytes, limits: Limits) -> Decoded:
+    """Decode what was written; bytes are not limited, as a new coding may be larger than the old."""
+    try:
+        return decode.load(result, Limits(len(result), limits.max_pixels))
+    except Undecodable as error:
+        raise CannotRelease(DIFFERS) from error
+
+
+def _samples(decoded: Decoded) -> np.ndarray:
+    """The stored samples for comparison; colours instead of indices where there is a palette."""
+    return decode.to_rgb(decoded.image) if decoded.image.mode == "P" else np.asarray(decoded.image)
+
+
+def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
