@@ -199,9 +199,7 @@ def resolve(pyproject: str, *, upgrade: bool) -> Pins:
         folder = Path(name)
         (folder / "pyproject.toml").write_text(copy, encoding="utf-8")
         uv(folder, "lock", "--quiet")
-        everything = uv(
-            folder, *export, "--no-hashes", "--all-extras", "--all-groups", "--no-group", BUILD_GROUP
-        )
+        everything = uv(folder, *export, "--no-hashes", "--all-extras", "--all-groups", "--no-group", BUILD_GROUP)
         build = uv(folder, *export, "--no-hashes", "--only-group", BUILD_GROUP)
         hashed = uv(folder, *export, "--no-default-groups", "--group", BUILD_GROUP)
     return Pins(exclude_newer, tuple(everything.splitlines()), tuple(build.splitlines()), hashed)
@@ -217,9 +215,7 @@ def conda_environment(pins: Pins, requires_python: str) -> str:
     """
     lowest = re.match(r">=(3\.\d+)", requires_python)
     if lowest is None:
-        raise SystemExit(
-            f"pyproject.toml: cannot tell the lowest Python of requires-python = {requires_python!r}"
-        )
+        raise SystemExit(f"pyproject.toml: cannot tell the lowest Python of requires-python = {requires_python!r}")
     # A line of a pin starts with its name; hashes are on the lines after it, each but the last ending in "\".
     lines = [line.removesuffix("\\").strip() for line in pins.hashed.splitlines() if re.match(r"\w", line)]
     environment = {

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from blurline import params, plan, sources
 from blurline.errors import BlurlineError
 

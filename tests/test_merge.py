@@ -3,12 +3,14 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blurline.boxes import Box, box_id
 from blurline.decisions import Decision
 from blurline.steps.merge import Rules, merge
-from hypothesis import given
-from hypothesis import strategies as st
 
 SHA = "a" * 64
 OTHER = "b" * 64
@@ -201,6 +203,13 @@ def test_verdicts_and_names_are_on_record() -> None:
     assert (face["verdict"], face["origin"], face["decided_by"]) == ("accepted", "reviewer", ["cy"])
     (face,) = merge(image(detected()), [], RULES)["faces"]
     assert (face["verdict"], face["decided_by"]) == ("pending", [])
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.9])
+def test_a_score_that_was_rounded_to_the_threshold_reaches_it(threshold: float) -> None:
+    """Tables hold float32: 0.7 is stored as a little less than 0.7."""
+    face = detected(score=float(np.float32(threshold)))
+    assert blurred(merge(image(face), [], Rules(threshold, 0.5, 2, 0.1))) == [FACE]
 
 
 coordinates = st.integers(0, 90)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
 from blurline.detectors import centerface, quiet
 from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detector
-from numpy.typing import NDArray
-from PIL import Image
 
 
 @functools.cache

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
+
 from blurline.detectors import centerface, quiet
 from blurline.detectors.fit import fit
 from blurline.detectors.yolo import Detection
 from blurline.errors import BlurlineError
-from numpy.typing import NDArray
 
 from .conftest import detector, photo
 

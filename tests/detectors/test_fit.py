@@ -1,7 +1,8 @@
 import numpy as np
-from blurline.detectors.fit import GREY, MAX_ENLARGEMENT, fit
 from hypothesis import given
 from hypothesis import strategies as st
+
+from blurline.detectors.fit import GREY, MAX_ENLARGEMENT, fit
 
 sides = st.integers(1, 5000)
 

@@ -2,6 +2,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from blurline.detectors.hashing import weights_digest
 from blurline.errors import BlurlineError
 

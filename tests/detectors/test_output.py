@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from blurline.detectors import output, quiet
 from blurline.detectors.output import Reading
 from blurline.detectors.results import Failure
 from blurline.errors import BlurlineError
-from numpy.typing import NDArray
 
 quiet.ultralytics()
 torch = pytest.importorskip("torch")

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from blurline.detectors import output
 from blurline.detectors.engine import Engine
 from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure
 from blurline.errors import BlurlineError
-from numpy.typing import NDArray
 
 from .conftest import Maker, detector, photo
 

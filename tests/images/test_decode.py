@@ -7,9 +7,11 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFile, ImageOps
+
 from blurline.images import decode
 from blurline.images.decode import Limits, Undecodable, decode_rgb, inspect
-from image_samples import (
+from tests.images.samples import (
     LIMITS,
     leaky_jpeg,
     leaky_png,
@@ -23,7 +25,6 @@ from image_samples import (
     with_chunks,
     with_orientation,
 )
-from PIL import Image, ImageFile, ImageOps
 
 ALL_TAGS = range(1, 9)
 
@@ -223,7 +224,7 @@ def test_a_replaced_image_open_is_never_called(monkeypatch: pytest.MonkeyPatch) 
 
 def test_importing_does_not_change_pillow() -> None:
     code = (
-        "import warnings; from PIL import Image, ImageFile\n"
+        "import warnings, numpy; from PIL import Image, ImageFile\n"
         "state = lambda: (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))\n"
         "before = state(); import blurline.images.redact; assert state() == before"
     )

@@ -49,9 +49,9 @@ def close(
     key: Annotated[str, typer.Argument(help="the key in the name of the receipt to make")],
 ) -> None:
     """Close a step when all its shards are done: prune what is left over, write its receipt."""
-    from blurline import closing, plan
+    from blurline import closing, plan, receipts
 
-    closing.run(plan.job(ROOT, step, plan.CLOSING, key))
+    closing.run(plan.job(ROOT, step, receipts.CLOSING, key))
 
 
 @app.command()

@@ -7,8 +7,8 @@ from blurline.receipts import CLOSING
 
 def run(job: Job) -> None:
     """Check the receipt of every shard, prune the folder so that DVC never tracks orphans, and close the step."""
-    for folder, shard in job.inputs:
-        job.input(folder, shard)
+    for below, shard in job.inputs:
+        job.input(below, shard)
     folder = job.root / "data" / job.folder
     planned = {shard: receipts.file_name(shard, key) for (_, shard), key in job.inputs.items()}
     leftover = []

@@ -34,4 +34,4 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
             stream = tar.extractfile(info)
             if stream is not None:
                 yield info.name, stream.read()
-            tar.members = []  # tarfile remembers every member it has seen; a shard may have many
+            tar.members = []  # type: ignore[attr-defined]  # else tarfile remembers all it has seen

@@ -116,7 +116,8 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
     verdicts = [row for row in verdicts if not (row["origin"] == "reviewer" and row["verdict"] == "rejected")]
     cleared = any(d.action == "clear" and d.sha256 in ("", image["sha256"]) for d in decisions)
     in_window = any(
-        row["verdict"] == "pending" and abs(row["score"] - rules.confidence) <= rules.window for row in verdicts
+        row["verdict"] == "pending" and abs(round(row["score"], 3) - rules.confidence) <= rules.window + 1e-9
+        for row in verdicts
     )
     open_boxes = any(row["verdict"] == "pending" for row in verdicts)
     if in_window and not cleared:
@@ -203,7 +204,9 @@ def _verdict(face: _Face, rules: Rules) -> dict[str, Any]:
         verdict = "rejected"
     else:
         verdict = "pending"
-    blur = verdict == "accepted" or (verdict == "pending" and face.row["score"] >= rules.confidence)
+    # Scores are stored as float32 with three decimals: compare the decimals, or 0.7 would be under 0.7.
+    over = round(face.row["score"], 3) >= rules.confidence
+    blur = verdict == "accepted" or (verdict == "pending" and over)
     return {
         **face.row,
         **_united(face, needed)._asdict(),

@@ -4,14 +4,16 @@ import io
 import struct
 import zlib
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageCms, ImageFile
+
 from blurline.images import orientation
 from blurline.images.decode import Limits
 from blurline.images.obfuscate import BlurStyle
-from PIL import Image, ImageFile
 
 LIMITS = Limits(max_bytes=20_000_000, max_pixels=4_000_000)
 STYLE = BlurStyle(method="gaussian", strength=0.15, margin=0.1, feather=0.1)
@@ -22,7 +24,10 @@ SECRETS = (b"SECRET", b"Exif\0\0II", b"http://ns.adobe.com", b"JFXX", b"GPS")
 
 @cache
 def packaged(package: str, path: str) -> bytes:
-    return (files(package) / path).read_bytes()
+    spec = find_spec(package)  # without importing it
+    assert spec is not None
+    assert spec.origin is not None
+    return (Path(spec.origin).parent / path).read_bytes()
 
 
 @cache
@@ -135,8 +140,6 @@ def leaky_webp(picture: np.ndarray | None = None, tag: int = 1, **options: Any) 
 
 
 def profile() -> bytes:
-    from PIL import ImageCms
-
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

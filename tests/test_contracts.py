@@ -1,0 +1,117 @@
+"""What is written down in two places says the same in both."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from blurline import schemas
+from blurline.params import Params
+from blurline.plan import STEPS, folder
+from blurline.release.verify import PRIVATE
+
+# Git-tracked inputs that a step's key holds rows of, and the params that say which rows.
+ROWS = {"download": ["data/sources"], "merge": ["data/review"], "checksum": ["data/sources"]}
+CUTTING = {"download": ["sources", "shard_size"]}
+
+
+@pytest.fixture
+def stages(top: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((top / "dvc.yaml").read_text())["stages"]
+    return found
+
+
+def test_every_step_is_a_rule_a_stage_and_a_module(top: Path, stages: dict[str, Any]) -> None:
+    assert list(stages) == list(STEPS)
+    for step in STEPS:
+        assert (top / "workflow/blurline/steps" / f"{step}.py").is_file()
+        assert f"\nrule {step}:\n" in (top / "workflow/rules" / f"{step}.smk").read_text()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_dvc_sees_what_the_key_sees(stages: dict[str, Any], step: str) -> None:
+    module, stage = STEPS[step], stages[step]
+    plain = [p for p in stage["params"] if isinstance(p, str)]
+    assert sorted(plain) == sorted([*module.PARAMS, *CUTTING.get(step, [])])
+    assert [p for p in stage["params"] if not isinstance(p, str)] == [
+        {f"workflow/blurline/steps/{step}.py": ["ALGORITHM_VERSION"]}
+    ]
+    reads = [f"data/{folder(above)}" for above in module.READS]
+    assert sorted(stage.get("deps", [])) == sorted([*reads, *ROWS.get(step, [])])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_stages_run_their_own_rules_and_verify(stages: dict[str, Any], step: str) -> None:
+    target = "all" if step == "checksum" else f"{step}_all"
+    own = {"weights": f"weights {target}", "checksum": f"checksum {target}"}.get(step, f"{step} {step}_step {target}")
+    assert stages[step]["cmd"] == (
+        f"snakemake --cores all --quiet --allowed-rules {own} -- {target} && blurline verify --step {step}"
+    )
+    remote = "private" if step in PRIVATE else "public"
+    assert stages[step]["outs"] == [{f"data/{folder(step)}": {"persist": True, "remote": remote}}]
+
+
+def test_every_param_is_part_of_a_key_or_known_to_change_nothing() -> None:
+    harmless = {"download.timeout", "download.threads", "detect.threads", "detect.batch"}
+    cutting = {"sources", "shard_size"}
+    keyed = {path for module in STEPS.values() for path in module.PARAMS}
+    leaves = set()
+    for name, field in Params.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        leaves |= {f"{name}.{leaf}" for leaf in inner} if inner else {name}
+    covered = {leaf for leaf in leaves if leaf in keyed or leaf.split(".")[0] in keyed}
+    assert leaves - covered == harmless | cutting
+    assert keyed <= leaves | {leaf.split(".")[0] for leaf in leaves}
+
+
+def test_params_yaml_names_and_explains_every_param(top: Path) -> None:
+    text = (top / "params.yaml").read_text()
+    tree = yaml.safe_load(text)
+    for name, field in Params.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        for leaf in inner or ():
+            assert leaf in tree[name], f"{name}.{leaf}"
+    for line in text.splitlines():
+        if re.match(r"^  (?!name|version|licence|creators|description|weights|sha256|method)\w+:", line):
+            assert "#" in line, f"no comment: {line}"
+
+
+def test_defaults_in_params_yaml_are_those_of_the_model(top: Path) -> None:
+    """A key that somebody leaves out means what the demo's file says."""
+    tree = yaml.safe_load((top / "params.yaml").read_text())
+    for name, field in Params.model_fields.items():
+        for leaf, inner in (getattr(field.annotation, "model_fields", None) or {}).items():
+            if not inner.is_required() and name != "dataset":
+                assert tree[name][leaf] == inner.default, f"{name}.{leaf}"
+
+
+def test_schemas_are_those_of_the_code(top: Path) -> None:
+    for name, text in schemas.texts().items():
+        assert (top / "workflow/schemas" / name).read_text() == text, f"{name}: run `blurline schemas`"
+
+
+def test_the_architecture_page_gives_every_module_its_line(top: Path) -> None:
+    page = (top / "docs/architecture.md").read_text()
+    package = top / "workflow/blurline"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"}
+    listed = set(re.findall(r"^\| `([a-z_/]+\.py)` \|", page, re.MULTILINE))
+    assert listed == modules
+
+
+def test_the_package_never_imports_snakemake_and_steps_never_each_other(top: Path) -> None:
+    package = top / "workflow/blurline"
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"^\s*(import|from) snakemake", text, re.MULTILINE), path
+        if path.parent.name == "steps":
+            assert not re.search(r"^\s*(import|from) blurline\.steps", text, re.MULTILINE), path
+
+
+def test_every_rule_names_its_log_and_environment(top: Path) -> None:
+    for path in (top / "workflow/rules").glob("*.smk"):
+        for rule in path.read_text().split("\nrule ")[1:]:
+            if "shell:" in rule:
+                for part in ("output:", "log:", "conda:"):
+                    assert part in rule, f"{path.name}: rule {rule.split(':')[0]} has no {part}"
