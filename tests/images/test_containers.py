@@ -175,11 +175,8 @@ def test_profile_parts_must_fit_together() -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_png_modes(mode: str) -> None:
-    image = Image.fromarray(photo())
-    if mode == "I;16":
-        image = Image.fromarray(photo()[:, :, 0].astype(np.uint16) * 257)
-    else:
-        image = image.convert(mode)
+    deep = Image.fromarray(photo()[:, :, 0].astype(np.uint16) * 257)
+    image = deep if mode == "I;16" else Image.fromarray(photo()).convert(mode)
     data = leaky_png(image)
     clean = containers.strip(data, "PNG", 1)
     assert opened(clean).mode == opened(data).mode

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ HARD = BlurStyle("gaussian", strength=0.15, margin=0.0, feather=0.0)
 
 
 def style(**changes: Any) -> BlurStyle:
-    return BlurStyle(**({"method": "gaussian", "strength": 0.15, "margin": 0.1, "feather": 0.1} | changes))
+    return replace(STYLE, **changes)
 
 
 def crop(pixels: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -26,7 +27,8 @@ def weights(shape: tuple[int, int], boxes: list[tuple[int, int, int, int]], how:
     """
     board = ((np.indices(shape).sum(axis=0) % 2) * 200 + 20).astype(np.uint8)
     after, _ = obfuscate(board, boxes, how)
-    return 1 - np.abs(after.astype(float) - 120) / 100
+    share: np.ndarray = 1 - np.abs(after.astype(float) - 120) / 100
+    return share
 
 
 # Weight
@@ -198,7 +200,7 @@ def test_boxes_over_the_border_are_clipped() -> None:
 
 def test_a_box_of_absurd_size_is_no_problem() -> None:
     after, _ = obfuscate(noise(60, 80, 3), [(-(10**12), -(10**12), 10**12, 10**12)], STYLE)
-    assert after.std() < 12
+    assert after.std(axis=(0, 1)).max() < 2
 
 
 @pytest.mark.parametrize(
@@ -289,12 +291,9 @@ def test_channels_are_blurred_alike() -> None:
 
 def test_known_pixels() -> None:
     """Integer arithmetic: these values hold on every CPU."""
-    ramp = (np.add.outer(np.arange(24) * 7, np.arange(24) * 3) % 256).astype(np.uint8)
-    after, _ = obfuscate(ramp, [(6, 6, 18, 18)], STYLE)
-    assert [int(v) for v in after[12, 4:20:3]] == KNOWN
-
-
-KNOWN: list[int] = []
+    pattern = (np.multiply.outer(np.arange(24) ** 2, np.arange(24) * 13 + 7) % 251).astype(np.uint8)
+    after, _ = obfuscate(pattern, [(6, 6, 18, 18)], STYLE)
+    assert [int(v) for v in after[12, 4:20:3]] == [135, 131, 128, 129, 124, 118]
 
 
 def test_plan_is_what_obfuscate_does() -> None:

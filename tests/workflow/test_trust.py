@@ -89,46 +89,60 @@ def test_a_kill_at_any_moment_loses_nothing(
     """SIGKILL to the whole process group, then the same command: the bytes of an uninterrupted run."""
     data, duration = uninterrupted
     project.set("detect.nms_iou", 0.45)
-    project.kill_when("snakemake", "--cores", "2", after=random.Random(seed).uniform(2.0, duration))
+    command = [["snakemake", "--cores", "2"], ["dvc", "repro"]][seed % 2]
+    project.kill_when(*command, after=random.Random(seed).uniform(2.0, duration))
     project.run("snakemake", "--unlock")
-    project.snakemake()
+    project.run(*command)
     assert project.data() == data
     project.run("blurline", "verify")
     assert not list((project.path / "data/.tmp").glob("*+*")), "scratch folders are left"
+    project.dvc("repro")
+    project.is_idle()
 
 
-def test_an_edit_during_the_run_never_leaves_a_receipt_that_lies(project: Project, finished: Project) -> None:
-    """Params change while jobs run, and change back: every receipt still tells the truth about its payload."""
-    original = (project.path / "params.yaml").read_text()
+def test_an_edit_during_the_run_never_leaves_a_receipt_that_lies(project: Project) -> None:
+    """Params and decisions change while jobs run, and change back: receipts still tell the truth about their payload."""
+    params, review = project.path / "params.yaml", project.path / "data/review/ann.csv"
+    project.decide("cat.jpg", "add", x1=10, y1=10, x2=80, y2=90)
+    before = params.read_text(), review.read_text()
     project.set("blur.margin", 0.2)
+    project.decide("small.png", "add", x1=10, y1=10, x2=80, y2=90)
+    after = params.read_text(), review.read_text()
     wanted = project.copy(project.path.parent / "wanted")
     wanted.snakemake()
-    text = (project.path / "params.yaml").read_text()
     stop = threading.Event()
 
+    def save(texts: tuple[str, str]) -> None:
+        for path, text in zip((params, review), texts, strict=True):
+            unfinished = path.with_name(f"{path.name}.new")
+            unfinished.write_text(text)
+            unfinished.replace(path)
+
     def edit() -> None:
-        unfinished = project.path / "params.yaml.new"
         while not stop.is_set():
-            for version in (original, text):
-                unfinished.write_text(version)
-                unfinished.replace(project.path / "params.yaml")
+            for texts in (before, after):
+                save(texts)
                 time.sleep(0.7)
 
     editor = threading.Thread(target=edit)
     editor.start()
     try:
-        for _ in range(3):
+        outputs = [
             subprocess.run(
                 ["snakemake", "--cores", "2"],
                 cwd=project.path,
                 env=project.env,
                 capture_output=True,
+                text=True,
                 check=False,
-            )
+            ).stderr
+            for _ in range(3)
+        ]
     finally:
         stop.set()
         editor.join()
-    (project.path / "params.yaml").write_text(text)
+    assert any("inputs changed during the run" in output for output in outputs), "the edits came at no bad moment"
+    save(after)
     project.snakemake()
     assert project.data() == wanted.data()
     project.run("blurline", "verify")

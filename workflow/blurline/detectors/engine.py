@@ -1,10 +1,11 @@
 """One copy of a model inside ultralytics, for one thread.
 
 **Why one image at a time, on one thread.** A result must not depend on the batch, the number of threads or an image's
-neighbours. Engines choose their kernels, and so the order of their sums, by batch and by thread count: what some
-version keeps equal on some CPU, it does not promise. So every forward pass holds one image and runs on one thread;
-more threads mean more engines side by side. On a CPU this costs nothing: ONNX Runtime 1.32 takes three times as long
-for an image in a batch of eight, as its activations no longer fit the caches.
+neighbours. Engines choose their kernels, and so the order of their sums, by batch and by thread count: torch 2.15 gives
+other bits on two threads than on one, and what ONNX Runtime or OpenVINO keep equal on one CPU, they do not promise on
+another. So every forward pass holds one image and runs on one thread; more threads mean more engines side by side. On
+a CPU this costs nothing: ONNX Runtime 1.32 takes three times as long for an image in a batch of eight on one thread,
+as its activations no longer fit the caches.
 """
 
 from __future__ import annotations

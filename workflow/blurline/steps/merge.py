@@ -115,14 +115,12 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
     # A reviewer's box that nobody stands by any more is gone; a detector's stays on record as rejected.
     verdicts = [row for row in verdicts if not (row["origin"] == "reviewer" and row["verdict"] == "rejected")]
     cleared = any(d.action == "clear" and d.sha256 in ("", image["sha256"]) for d in decisions)
-    in_window = any(
-        row["verdict"] == "pending" and abs(round(row["score"], 3) - rules.confidence) <= rules.window + 1e-9
-        for row in verdicts
-    )
-    open_boxes = any(row["verdict"] == "pending" for row in verdicts)
+    undecided = [round(row["score"], 3) for row in verdicts if row["verdict"] == "pending"]
+    # Both sides have three decimals; what is left of 0.3 - 0.2 beyond them is rounding.
+    in_window = any(round(abs(score - rules.confidence), 6) <= rules.window for score in undecided)
     if in_window and not cleared:
         state = "pending"
-    elif cleared or (verdicts and not open_boxes):
+    elif cleared or (verdicts and not undecided):
         state = "reviewed"
     else:
         state = "auto"

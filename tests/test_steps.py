@@ -1,0 +1,181 @@
+"""Single steps, run in this process on small projects: weights, download's records, checksum's invariants."""
+
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from blurline import plan, tables
+from blurline.detectors.hashing import weights_digest
+from blurline.errors import BlurlineError
+from blurline.fetch import FetchFailed
+from blurline.params import Download
+from blurline.receipts import CLOSING, files
+from blurline.steps import blur, checksum, download, weights
+from tests.workflow.project import small_images
+
+SHA = "a" * 64
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "data/sources").mkdir(parents=True)
+    (tmp_path / "data/review").mkdir()
+    (tmp_path / "data/sources/one.csv").write_text("image_id,url\na.jpg,x/a.jpg\n")
+    return tmp_path
+
+
+def place(project: Path, name: str, sha256: str) -> list[str]:
+    """Run the weights step for detect.weights = name; the files it leaves."""
+    (project / "params.yaml").write_text(
+        f"dataset: {{name: t}}\nsources: [one]\ndetect: {{weights: '{name}', sha256: '{sha256}'}}\n"
+    )
+    weights.run(plan.load(project).jobs["weights", CLOSING])
+    return [file for file in files(project / "data/weights") if not file.startswith("_step.")]
+
+
+def test_weights_from_a_file_a_folder_and_a_url(project: Path) -> None:
+    (project / "face.pt").write_bytes(b"not really a pickle")
+    folder = project / "models/face_openvino_model"
+    folder.mkdir(parents=True)
+    (folder / "face.xml").write_text("<net/>")
+    (folder / "face.bin").write_bytes(b"\0" * 10)
+    sha256 = weights_digest(project / "face.pt")
+    assert sha256 == hashlib.sha256(b"not really a pickle").hexdigest()
+    assert place(project, "face.pt", sha256) == ["face.pt"]
+    # Other weights take the place of the first, whose file goes.
+    assert place(project, "models/face_openvino_model", weights_digest(folder)) == [
+        "face_openvino_model/face.bin",
+        "face_openvino_model/face.xml",
+    ]
+    handler = partial(SimpleHTTPRequestHandler, directory=str(project))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        assert place(project, f"http://127.0.0.1:{http.server_port}/face.pt", sha256) == ["face.pt"]
+        with pytest.raises(BlurlineError, match=r"params.yaml: detect.weights: http://.*/gone.pt: http 404"):
+            place(project, f"http://127.0.0.1:{http.server_port}/gone.pt", sha256)
+        http.shutdown()
+
+
+def test_weights_with_another_hash_are_never_put_in_place(project: Path) -> None:
+    (project / "face.pt").write_bytes(b"evil")
+    with pytest.raises(BlurlineError, match=f"params.yaml: detect.sha256: face.pt has SHA-256 .*, not {SHA}: use the"):
+        place(project, "face.pt", SHA)
+    assert files(project / "data/weights") == [] if (project / "data/weights").is_dir() else True
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("images") / "images"
+    small_images(folder)
+    return (folder / "cat.jpg").read_bytes()
+
+
+def test_what_download_records(photograph: bytes) -> None:
+    settings = Download()
+    sha256 = hashlib.sha256(photograph).hexdigest()
+
+    def record(data: bytes | FetchFailed, pinned: str = "", settings: Download = settings) -> tuple[str, str]:
+        row = download.record("a/b.c", "x", pinned, data, settings)
+        assert set(row) == set(tables.RAW)
+        return row["status"], row["reason"]
+
+    assert record(photograph) == ("ok", "")
+    assert record(photograph, sha256) == ("ok", "")
+    assert record(photograph, SHA) == ("failed", "wrong sha256")
+    assert record(FetchFailed("http 404")) == ("failed", "http 404")
+    assert record(b"hello")[0] == "quarantined"
+    assert record(photograph[:2000])[0] == "quarantined"
+    assert record(photograph, settings=Download(max_pixels=1000))[0] == "quarantined"
+    assert download.record("a/b.c", "x", "", photograph, settings)["member"] == "a/b%2Ec.jpg"
+
+
+def raw_row(data: bytes, **more: Any) -> dict[str, Any]:
+    return {"image_id": "a.jpg", "member": "a.jpg", "status": "ok", "reason": "", "sha256": sha(data)} | more
+
+
+def merged_row(data: bytes, **more: Any) -> dict[str, Any]:
+    return {"image_id": "a.jpg", "sha256": sha(data), "status": "ok", "state": "auto", "reason": "", "faces": []} | more
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def decide(raw: dict[str, Any], merged: dict[str, Any], data: bytes | None) -> tuple[str, str, bytes | None]:
+    from blurline.images.decode import Limits
+    from blurline.params import Blur
+
+    row, released = blur.release(raw, merged, data, blur.style_of(Blur()), Limits(10**7, 10**7))
+    assert (released is None) is (row["action"] not in blur.RELEASED)
+    assert (row["sha256_release"] is None) is (released is None)
+    return row["action"], row["reason"], released
+
+
+def test_every_image_has_one_outcome_and_fails_closed(photograph: bytes) -> None:
+    face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "blur": True}
+    raw, merged = partial(raw_row, photograph), partial(merged_row, photograph)
+    assert decide(raw(), merged(), photograph)[0] == "unchanged"
+    assert decide(raw(), merged(faces=[face]), photograph)[0] == "blurred"
+    assert decide(raw(), merged(faces=[face | {"blur": False}]), photograph)[0] == "unchanged"
+    assert decide(raw(), merged(status="error", reason="broke"), photograph) == ("withheld", "broke", None)
+    assert decide(raw(), merged(status="skipped"), photograph) == ("withheld", "no detector looked at it", None)
+    assert decide(raw(), merged(state="excluded", reason="why"), photograph) == ("excluded", "why", None)
+    assert decide(raw(), merged(state="excluded", reason="erased"), photograph) == ("erased", "erased", None)
+    for status in ("failed", "quarantined"):
+        assert decide(raw(status=status, reason="why"), merged(), None) == (status, "why", None)
+    text = b"no image at all"
+    assert decide(raw_row(text), merged_row(text), text)[0] == "withheld"
+
+
+def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:
+    for raw, merged, data in (
+        (raw_row(photograph), merged_row(photograph), photograph + b"x"),
+        (raw_row(photograph), merged_row(b"other"), photograph),
+        (raw_row(b"other"), merged_row(photograph), photograph),
+        (raw_row(photograph), merged_row(photograph), None),
+    ):
+        with pytest.raises(BlurlineError, match=r"a.jpg: its bytes are not those that were detected and merged"):
+            decide(raw, merged, data)
+
+
+def frames(**changes: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+    face = dict.fromkeys(tables.FACE) | {"box_id": "b" * 16, "x1": 5, "y1": 5, "x2": 20, "y2": 20, "blur": True}
+    region = {"frame": -1, "x1": 4, "y1": 4, "x2": 21, "y2": 21, "method": "gaussian", "sigma": 2.0}
+    row = {"status": "ok", "state": "auto", "action": "blurred", "faces": [face], "regions": [region]} | changes
+    merged = dict.fromkeys(tables.MERGED) | {k: row[k] for k in ("status", "state", "faces")} | {"image_id": "a"}
+    blurred = dict.fromkeys(tables.BLURRED) | {k: row[k] for k in ("action", "regions")} | {"image_id": "a"}
+    return pl.DataFrame([merged], dict(tables.MERGED)), pl.DataFrame([blurred], dict(tables.BLURRED))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"regions": []}, "a: box bbbbbbbbbbbbbbbb was to be blurred and is not"),
+        ({"action": "unchanged", "regions": []}, "was to be blurred and is not"),
+        ({"regions": [{"frame": -1, "x1": 6, "y1": 4, "x2": 21, "y2": 21, "method": "", "sigma": 2.0}]}, "is not"),
+        ({"status": "error"}, "a: released, though error and auto"),
+        ({"state": "excluded"}, "a: released, though ok and excluded"),
+    ],
+)
+def test_checksum_releases_nothing_that_is_not_proven(changes: dict[str, Any], complaint: str) -> None:
+    checksum.check_released(*frames())
+    with pytest.raises(BlurlineError, match=complaint):
+        checksum.check_released(*frames(**changes))
+
+
+def test_every_row_is_accounted_for() -> None:
+    outcomes = pl.DataFrame({"action": ["blurred", "failed", "unchanged"]})
+    assert checksum.account(outcomes, 3)["rows"] == 3
+    for table, rows in (
+        (outcomes, 4),
+        (outcomes.with_columns(action=pl.lit("lost")), 3),
+        (outcomes.with_columns(action=pl.lit(None, pl.String)), 3),
+    ):
+        with pytest.raises(BlurlineError, match="every row must be accounted for"):
+            checksum.account(table, rows)
