@@ -116,6 +116,13 @@ def test_config_overrides_are_refused(project: Path) -> None:
         params.refuse_overrides(project, config)
 
 
+def test_decisions_about_no_image_are_named(project: Path) -> None:
+    assert plan.load(project).strangers == ()
+    path = project / "data/review/ann.csv"
+    path.write_text(REVIEW + "d.jpg,exclude,ann,2026-01-01,,,,\n")
+    assert plan.load(project).strangers == ("d.jpg",)
+
+
 def test_gold_is_never_read(project: Path) -> None:
     (project / "data/review/gold").mkdir()
     (project / "data/review/gold/gold.csv").write_text("nonsense")

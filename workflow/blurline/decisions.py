@@ -159,6 +159,15 @@ class Index:
             if sha256:
                 self._by_sha256.setdefault(sha256, []).append(decision)
 
+    def strangers(self, concerning: Mapping[str, Iterable[Decision]]) -> list[str]:
+        """The image_ids of decisions that are in none of these lists, by shard, of `concerning`."""
+        met = {repr(decision.canonical()) for found in concerning.values() for decision in found}
+        return sorted(
+            image_id
+            for image_id, decisions in self._by_image.items()
+            if any(repr(decision.canonical()) not in met for decision in decisions)
+        )
+
     def concerning(self, image_ids: Iterable[str], pins: Mapping[str, str]) -> list[Decision]:
         """The decisions for a shard's images, without repeats, in an order that no file order changes."""
         found: dict[str, Decision] = {}

@@ -46,6 +46,7 @@ class Plan:
     jobs: Mapping[tuple[str, str], Job]
     shards: tuple[str, ...]
     params: Params
+    strangers: tuple[str, ...] = ()  # image_ids of decisions that concern no image of any source: misspelt, or gone
 
     def receipt(self, step: str, shard: str = CLOSING) -> str:
         """The path of a job's receipt, relative to the project."""
@@ -75,7 +76,9 @@ def load(root: Path) -> Plan:
         decision_files.read_all(root),
         {image: sha for shard in shards for image, sha in shard.pins.items()},
     )
-    return make(root, params, shards, {s.name: index.concerning(s.image_ids, s.pins) for s in shards})
+    concerning = {shard.name: index.concerning(shard.image_ids, shard.pins) for shard in shards}
+    plan = make(root, params, shards, concerning)
+    return replace(plan, strangers=tuple(index.strangers(concerning)))
 
 
 def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str, list[Decision]]) -> Plan:

@@ -188,7 +188,7 @@ def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))
     if image.format == "PNG":
-        return data[24]  # of IHDR, which Pillow has read by now
+        return (png.find(data, b"IHDR") or bytes(9))[8]
     return 8
 
 

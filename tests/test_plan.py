@@ -1,0 +1,175 @@
+"""Keys change exactly when they should; shards never move."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from blurline import plan
+from blurline.plan import STEPS, Plan
+
+SHA = "a" * 64
+ALL = ("weights", "download", "detect", "merge", "blur", "checksum")
+PARAMS = {
+    "dataset": {"name": "test"},
+    "sources": ["one"],
+    "shard_size": 2,
+    "detect": {"weights": "centerface", "sha256": SHA},
+    "release": {"public_columns": ["class"]},
+}
+MANIFEST = "image_id,url,sha256,class\n" + "".join(f"{i}.jpg,x/{i}.jpg,{i * 64},c\n" for i in "01234")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "data/sources").mkdir(parents=True)
+    (tmp_path / "data/review").mkdir()
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    (tmp_path / "data/sources/one.csv").write_text(MANIFEST)
+    return tmp_path
+
+
+def keys(project: Path) -> dict[tuple[str, str], str]:
+    found: Plan = plan.load(project)
+    return {at: job.key for at, job in found.jobs.items()}
+
+
+def changed(before: dict[tuple[str, str], str], after: dict[tuple[str, str], str]) -> set[tuple[str, str]]:
+    """(step, shard) of jobs whose keys changed, closing jobs left out."""
+    return {
+        at for at in after if before.get(at) != after[at] and (at[1] != "_step" or at[0] in ("weights", "checksum"))
+    }
+
+
+EDITS = [
+    ("dataset.version", "9", ("checksum",)),
+    ("download.max_bytes", 5, ("download", "detect", "merge", "blur", "checksum")),
+    ("download.max_pixels", 5, ("download", "detect", "merge", "blur", "checksum")),
+    ("download.timeout", 5.0, ()),
+    ("download.threads", 5, ()),
+    ("detect.weights", "other.pt", ("weights", "detect", "merge", "blur", "checksum")),
+    ("detect.sha256", "b" * 64, ("weights", "detect", "merge", "blur", "checksum")),
+    ("detect.image_size", 512, ("detect", "merge", "blur", "checksum")),
+    ("detect.candidate", 0.05, ("detect", "merge", "blur", "checksum")),
+    ("detect.nms_iou", 0.5, ("detect", "merge", "blur", "checksum")),
+    ("detect.classes", ["face"], ("detect", "merge", "blur", "checksum")),
+    ("detect.device", "cuda", ("detect", "merge", "blur", "checksum")),
+    ("detect.half", True, ("detect", "merge", "blur", "checksum")),
+    ("detect.confidence", 0.4, ("merge", "blur", "checksum")),
+    ("detect.threads", 5, ()),
+    ("detect.batch", 5, ()),
+    ("review.match_iou", 0.6, ("merge", "blur", "checksum")),
+    ("review.reject_votes", 1, ("merge", "blur", "checksum")),
+    ("review.window", 0.2, ("merge", "blur", "checksum")),
+    ("review.required", True, ("checksum",)),
+    ("blur.strength", 0.3, ("blur", "checksum")),
+    ("blur.margin", 0.3, ("blur", "checksum")),
+    ("blur.feather", 0.3, ("blur", "checksum")),
+    ("release.public_columns", [], ("checksum",)),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "steps"), EDITS, ids=[e[0] for e in EDITS])
+def test_a_param_changes_the_keys_that_depend_on_it(
+    project: Path, key: str, value: object, steps: tuple[str, ...]
+) -> None:
+    before = keys(project)
+    group, _, name = key.partition(".")
+    (project / "params.yaml").write_text(
+        yaml.safe_dump(PARAMS | {group: {**PARAMS.get(group, {}), name: value}})  # type: ignore[dict-item]
+    )
+    moved = changed(before, keys(project))
+    assert {step for step, _ in moved} == set(steps)
+    for step in set(steps) - {"weights", "checksum"}:
+        assert {shard for at, shard in moved if at == step} == {"one-00000", "one-00001", "one-00002"}
+
+
+@pytest.mark.parametrize("step", ALL)
+def test_a_raised_version_changes_the_step_and_what_follows(
+    project: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keys(project)
+    module: ModuleType = STEPS[step]
+    monkeypatch.setattr(module, "ALGORITHM_VERSION", module.ALGORITHM_VERSION + 1)
+    after = {
+        "weights": {"weights", "detect", "merge", "blur", "checksum"},
+        "download": {"download", "detect", "merge", "blur", "checksum"},
+        "detect": {"detect", "merge", "blur", "checksum"},
+        "merge": {"merge", "blur", "checksum"},
+        "blur": {"blur", "checksum"},
+        "checksum": {"checksum"},
+    }
+    assert {at for at, _ in changed(before, keys(project))} == after[step]
+
+
+def edit(file: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    def run(project: Path) -> None:
+        path = project / file
+        path.write_text(change(path.read_text() if path.exists() else ""))
+
+    return run
+
+
+REVIEW = "image_id,sha256,action,reviewer,decided_at,x1,y1,x2,y2,note\n"
+SHARD = [(step, "one-00001") for step in ("merge", "blur")]
+END = ("checksum", "_step")
+ROWS = [
+    ("a decision by id", "data/review/ann.csv", lambda t: REVIEW + "2.jpg,,clear,ann,2026-01-01,,,,,\n", {*SHARD, END}),
+    (
+        "a decision by hash, on an image that is gone",
+        "data/review/ann.csv",
+        lambda t: REVIEW + f"gone.jpg,{'2' * 64},clear,ann,2026-01-01,,,,,\n",
+        {*SHARD, END},
+    ),
+    ("a decision on no image", "data/review/ann.csv", lambda t: REVIEW + "9.jpg,,clear,ann,2026-01-01,,,,,\n", set()),
+    ("an empty file of decisions", "data/review/ann.csv", lambda t: REVIEW, set()),
+    (
+        "another url",
+        "data/sources/one.csv",
+        lambda t: t.replace("x/2.jpg", "y/2.jpg"),
+        {("download", "one-00001"), ("detect", "one-00001"), *SHARD, END},
+    ),
+    (
+        "rows at the end",
+        "data/sources/one.csv",
+        lambda t: t + "5.jpg,x,,\n6.jpg,x,,\n",
+        {(s, f"one-0000{n}") for s in ALL[1:5] for n in (2, 3)} | {END},
+    ),
+    ("a published column", "data/sources/one.csv", lambda t: t.replace(",c\n", ",d\n", 1), {END}),
+    ("an order of columns", "data/sources/one.csv", lambda t: "\n".join(swap(r) for r in t.splitlines()) + "\n", set()),
+    ("line ends", "data/sources/one.csv", lambda t: t.replace("\n", "\r\n"), set()),
+]
+
+
+def swap(row: str) -> str:
+    one, two, *rest = row.split(",")
+    return ",".join([two, one, *rest])
+
+
+@pytest.mark.parametrize(("file", "change", "moved"), [r[1:] for r in ROWS], ids=[r[0] for r in ROWS])
+def test_a_row_changes_the_keys_of_its_shard(
+    project: Path, file: str, change: Callable[[str], str], moved: set[tuple[str, str]]
+) -> None:
+    before = keys(project)
+    edit(file, change)(project)
+    assert changed(before, keys(project)) == moved
+
+
+def test_notes_and_the_order_and_files_of_decisions_change_nothing(project: Path) -> None:
+    lines = [f"2.jpg,,accept,{who},2026-01-0{n},1,2,3,4,{{}}\n" for n, who in enumerate(("ann", "bob"), 1)]
+    path = project / "data/review/ann.csv"
+    path.write_text(REVIEW + "".join(lines).format("", ""))
+    before = keys(project)
+    path.write_text(REVIEW + "".join(reversed(lines)).format("why", "because"))
+    assert changed(before, keys(project)) == set()
+    path.write_text(REVIEW + lines[0].format(""))
+    (project / "data/review/bob.csv").write_text(REVIEW + lines[1].format(""))
+    assert changed(before, keys(project)) == set()
+
+
+def test_a_job_is_planned_as_the_plan_says(project: Path) -> None:
+    whole = plan.load(project)
+    for (step, shard), job in whole.jobs.items():
+        assert plan.job(project, step, shard, job.key).parts == job.parts

@@ -1,0 +1,79 @@
+"""The main job: a fresh clone makes the demo release, the very bytes that dvc.lock records."""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from blurline import environment
+from tests.workflow.project import CODE, TOP, Project
+from tests.workflow.project import environment as environment_of
+
+# The tables of the recorded release, for machines whose arithmetic differs in the last digits. They change only with
+# dvc.lock, in a commit that says why the release changed.
+REFERENCE = TOP / "tests/reference/demo"
+TRACKED = (".dvc/config", ".dvc/.gitignore", "dvc.lock", "data/sources", "data/review", "data/environment.json")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """The project as a fresh clone has it, after `snakemake --cores all`; and what that said."""
+    path = tmp_path_factory.mktemp("demo") / "project"
+    for name in (*CODE, *TRACKED):
+        here, there = TOP / name, path / name
+        there.parent.mkdir(parents=True, exist_ok=True)
+        if here.is_dir():
+            shutil.copytree(here, there, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(here, there)
+    project = Project(path, environment_of(path))
+    project.git("init", "--quiet")
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", "clone")
+    return project, project.run("snakemake", "--cores", "all")
+
+
+def test_the_user_is_told_what_the_readme_says(demo: tuple[Project, str]) -> None:
+    _, output = demo
+    text = (TOP / "README.md").read_text()
+    start = text.index("    blurline-demo 0.1.0:")
+    for line in text[start : text.index("\n\n", start)].splitlines():
+        assert line.removeprefix("    ") in output.splitlines(), line
+
+
+def test_people_are_blurred_and_things_are_not(demo: tuple[Project, str]) -> None:
+    project, _ = demo
+    assert project.release() == {
+        **{
+            f"people/{n}": "blurred"
+            for n in ("bus.jpg", "zidane.jpg", "grace_hopper.jpg", "astronaut.png", "camera.png")
+        },
+        **{f"things/{n}": "unchanged" for n in ("chelsea.png", "coffee.png", "rocket.jpg")},
+    }
+    with tarfile.open(project.path / "data/blurred/demo-00000.tar") as tar:
+        assert tar.getnames() == list(project.release())
+    project.checksums_hold()
+
+
+def test_the_recorded_release_is_reproduced(demo: tuple[Project, str]) -> None:
+    """Byte for byte where environment and CPU are those recorded; elsewhere within the tolerances of `compare`."""
+    project, _ = demo
+    recorded = json.loads((TOP / environment.FILE).read_text())
+    if environment.describe() == recorded:
+        lock = (TOP / "dvc.lock").read_text()
+        assert (project.path / environment.FILE).read_text() == (TOP / environment.FILE).read_text()
+        assert "didn't change, skipping" in project.dvc("repro")
+        assert (project.path / "dvc.lock").read_text() == lock
+    assert "agree" in project.run("blurline", "compare", str(REFERENCE), str(project.path / "data"))
+
+
+def test_the_reference_is_that_of_the_lock() -> None:
+    """The reference's receipts have the keys of the code, params and sources that are here."""
+    from blurline import plan
+
+    planned = plan.load(TOP)
+    for step in ("detect", "blur"):
+        name = Path(planned.receipt(step, "demo-00000")).name
+        assert (REFERENCE / plan.folder(step) / name).is_file(), "dvc.lock and tests/reference are of another release"
