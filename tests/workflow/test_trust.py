@@ -101,7 +101,7 @@ def test_a_kill_at_any_moment_loses_nothing(
 
 
 def test_an_edit_during_the_run_never_leaves_a_receipt_that_lies(project: Project) -> None:
-    """Params and decisions change while jobs run, and change back: receipts still tell the truth about their payload."""
+    """Params and decisions change while jobs run, and change back: no receipt says what is not so."""
     params, review = project.path / "params.yaml", project.path / "data/review/ann.csv"
     project.decide("cat.jpg", "add", x1=10, y1=10, x2=80, y2=90)
     before = params.read_text(), review.read_text()
