@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 from functools import cache
 from importlib.util import find_spec
@@ -61,8 +62,10 @@ def saved(picture: np.ndarray | Image.Image, file_format: str, **options: Any) -
 
 
 def opened(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    image.load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(data))
+        image.load()
     return image
 
 

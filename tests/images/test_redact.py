@@ -206,7 +206,10 @@ def test_rgb_by_component_names_alone() -> None:
     at = data.index(b"\xff\xee")
     bare = data[:at] + data[at + 16 :]
     assert np.array_equal(decode_rgb(bare, LIMITS), decode_rgb(data, LIMITS))
-    after = decode_rgb(released(bare, BOXES).data, LIMITS)
+    result = released(bare, BOXES).data
+    assert codecs.jpeg_coding(decode.load(bare, LIMITS).image).rgb
+    assert codecs.jpeg_coding(decode.load(result, LIMITS).image).rgb
+    after = decode_rgb(result, LIMITS)
     assert np.abs(after.astype(int) - obfuscate(decode_rgb(bare, LIMITS), BOXES, STYLE)[0]).mean() < 2
 
 
@@ -386,11 +389,17 @@ def test_a_writer_that_cheats_is_caught(fmt: str, monkeypatch: pytest.MonkeyPatc
     blurred, _ = obfuscate(source, [FACE], STYLE)
     weak, _ = obfuscate(source, [FACE], BlurStyle("gaussian", 0.02, 0.1, 0.1))
     wrong, _ = obfuscate(source, [(300, 300, 400, 420)], STYLE)
+    core = np.s_[40:240, 150:310]
+    elsewhere = blurred[::-1].copy()
+    elsewhere[core] = blurred[core]
+    ghost = (0.8 * blurred + 0.2 * source).astype(np.uint8)  # a faint face: few levels, but all of its structure
     kept = {"qtables": opened(data).quantization} if fmt == "JPEG" else {}  # type: ignore[attr-defined]
     good = saved(blurred, fmt, **kept)
     cheats = [
         data,
         saved(weak, fmt, **kept),
+        saved(elsewhere, fmt, **kept),
+        saved(ghost, fmt, **kept),
         saved(wrong, fmt, **kept),
         saved(blurred[::-1], fmt, **kept),
         saved(blurred[:, :, ::-1], fmt, **kept),
