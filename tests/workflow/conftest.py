@@ -1,11 +1,11 @@
 """One finished project for each cache type, from which every test starts with a copy of its own."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from tests.workflow.project import Project, make
+from tests.workflow.project import NOTHING, Project, environment, make
 
 CACHE_TYPES = [
     "copy",
@@ -16,14 +16,25 @@ CACHE_TYPES = [
 
 @pytest.fixture(scope="session", params=CACHE_TYPES)
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Made by snakemake, recorded by `dvc repro`, committed, tagged v1, pushed. Tests copy it and never change it."""
-    project = make(tmp_path_factory.mktemp(f"finished-{request.param}") / "project", request.param)
-    project.snakemake()
-    project.dvc("repro", "--quiet")
-    project.git("add", "--all")
-    project.git("commit", "--quiet", "--message", "v1")
-    project.git("tag", "v1")
-    project.dvc("push", "--quiet")
+    """Made by snakemake, recorded by `dvc repro`, committed, tagged v1, pushed. Tests copy it and never change it.
+
+    pytest-xdist's workers share it: the first to come makes it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        shared = shared.parent
+    path = shared / f"finished-{request.param}" / "project"
+    with FileLock(shared / f"finished-{request.param}.lock"):
+        if not (path.parent / "done").exists():
+            project = make(path, request.param)
+            project.snakemake()
+            project.dvc("repro", "--quiet")
+            project.git("add", "--all")
+            project.git("commit", "--quiet", "--message", "v1")
+            project.git("tag", "v1")
+            project.dvc("push", "--quiet")
+            (path.parent / "done").touch()
+    project = Project(path, environment(path))
     project.jobs()
     return project
 
@@ -34,10 +45,28 @@ def project(finished: Project, tmp_path: Path) -> Project:
     return finished.copy(tmp_path / "project")
 
 
+class Tool:
+    """Either of the tools that bring a project up to date."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def build(self, project: Project) -> None:
+        if self.name == "snakemake":
+            project.snakemake()
+        else:
+            project.dvc("repro")
+
+    def is_idle(self, project: Project) -> None:
+        """Nothing to do, says this tool; and when DVC has recorded the state, so say both."""
+        if self.name == "snakemake":
+            assert NOTHING in project.snakemake("-n")
+            project.checksums_hold()
+        else:
+            project.is_idle()
+
+
 @pytest.fixture(params=["snakemake", "dvc"])
-def build(request: pytest.FixtureRequest) -> Iterator[Callable[[Project], str]]:
-    """Bring a project up to date with either tool."""
-    if request.param == "snakemake":
-        yield lambda project: project.snakemake()
-    else:
-        yield lambda project: project.dvc("repro")
+def tool(request: pytest.FixtureRequest) -> Tool:
+    """Both tools, one after the other."""
+    return Tool(request.param)

@@ -146,8 +146,11 @@ class Project:
         subprocess.run(["git", "clone", "--quiet", str(self.path), str(path)], check=True)
         return Project(path, environment(path))
 
-    def kill_when(self, *command: str, after: float) -> bool:
-        """Start a command, kill its whole process group after so many seconds; whether it was still running."""
+    def kill_when(self, *command: str, after: float, pattern: str = "") -> bool:
+        """Start a command, and SIGKILL its process group after so many seconds, or when a file matches the pattern.
+
+        Returns whether it was still running.
+        """
         process = subprocess.Popen(
             command,
             cwd=self.path,
@@ -156,9 +159,12 @@ class Project:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        before = set(self.path.glob(pattern)) if pattern else set()
         end = time.monotonic() + after
         while time.monotonic() < end and process.poll() is None:
-            time.sleep(0.01)
+            if pattern and set(self.path.glob(pattern)) - before:
+                break
+            time.sleep(0.002)
         running = process.poll() is None
         if running:
             os.killpg(process.pid, signal.SIGKILL)

@@ -154,10 +154,12 @@ class Index:
         self._by_image: dict[str, list[Decision]] = {}
         self._by_sha256: dict[str, list[Decision]] = {}
         for decision in decisions:
+            if not decision.sha256 and decision.image_id in pins:
+                # Say which bytes are meant, so that the merge of another shard knows a copy of them.
+                decision = decision.model_copy(update={"sha256": pins[decision.image_id]})
             self._by_image.setdefault(decision.image_id, []).append(decision)
-            sha256 = decision.sha256 or pins.get(decision.image_id)
-            if sha256:
-                self._by_sha256.setdefault(sha256, []).append(decision)
+            if decision.sha256:
+                self._by_sha256.setdefault(decision.sha256, []).append(decision)
 
     def strangers(self, concerning: Mapping[str, Iterable[Decision]]) -> list[str]:
         """The image_ids of decisions that are in none of these lists, by shard, of `concerning`."""
