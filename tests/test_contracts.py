@@ -47,7 +47,7 @@ def test_stages_run_their_own_rules_and_verify(stages: dict[str, Any], step: str
     target = "all" if step == "checksum" else f"{step}_all"
     own = {"weights": f"weights {target}", "checksum": f"checksum {target}"}.get(step, f"{step} {step}_step {target}")
     assert stages[step]["cmd"] == (
-        f"snakemake --cores all --quiet --allowed-rules {own} -- {target} && blurline verify --step {step}"
+        f"snakemake --cores all --quiet host rules --allowed-rules {own} -- {target} && blurline verify --step {step}"
     )
     remote = "private" if step in PRIVATE else "public"
     assert stages[step]["outs"] == [{f"data/{folder(step)}": {"persist": True, "remote": remote}}]

@@ -62,7 +62,7 @@ def run(job: Job) -> None:
                 "unpinned": unpinned,
                 "weights": {"name": job.params.detect.weights, "sha256": job.params.detect.sha256},
                 "keys": {folder: closing.receipt.key for folder, closing in closings.items()},
-                "params": job.params.model_dump(mode="json"),
+                "params": _params(job),
             },
         )
         sums = blurred | {
@@ -155,6 +155,13 @@ def account(manifest: pl.DataFrame, rows: int) -> dict[str, int]:
             "accounted for; run `blurline verify`"
         )
     return {"rows": rows, **counts}
+
+
+def _params(job: Job) -> dict[str, Any]:
+    """The params that the release depends on, from the receipts of the steps: not threads, batch and the like."""
+    above = [job.input("weights", CLOSING), *(job.input(f, job.shards[0].name) for f in KEY_COLUMNS.values())]
+    parts = [*(one.receipt.parts for one in above), job.parts]
+    return {path: value for one in parts for path, value in one["params"].items() if path != "dataset"}
 
 
 def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpinned: int) -> dict[str, Any]:
