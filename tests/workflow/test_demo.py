@@ -64,7 +64,7 @@ def test_the_recorded_release_is_reproduced(demo: tuple[Project, str]) -> None:
     if environment.describe() == recorded:
         lock = (TOP / "dvc.lock").read_text()
         assert (project.path / environment.FILE).read_text() == (TOP / environment.FILE).read_text()
-        assert "didn't change, skipping" in project.dvc("repro")
+        project.dvc("repro")
         assert (project.path / "dvc.lock").read_text() == lock
     assert "agree" in project.run("blurline", "compare", str(REFERENCE), str(project.path / "data"))
 
