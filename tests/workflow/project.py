@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -217,16 +218,21 @@ def manifest(folder: Path, names: list[str]) -> str:
     return "\n".join(["image_id,url,sha256", *lines]) + "\n"
 
 
-def make(path: Path, cache_type: str) -> Project:
-    """A git and DVC repository with the project's code, a source of six images in two shards, and two remotes."""
+def copy_of(names: Iterable[str], path: Path) -> None:
+    """Copy these files and folders of the project itself to a new folder."""
     path.mkdir(parents=True)
-    for name in CODE:
+    for name in names:
         here, there = TOP / name, path / name
         there.parent.mkdir(parents=True, exist_ok=True)
         if here.is_dir():
             shutil.copytree(here, there, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(here, there)
+
+
+def make(path: Path, cache_type: str) -> Project:
+    """A git and DVC repository with the project's code, a source of six images in two shards, and two remotes."""
+    copy_of(CODE, path)
     images = path / "data/sources/images"
     names = small_images(images)
     (path / "data/sources/small.csv").write_text(manifest(images, names))

@@ -1,14 +1,13 @@
 """The main job: a fresh clone makes the demo release, the very bytes that dvc.lock records."""
 
 import json
-import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from blurline import environment
-from tests.workflow.project import CODE, TOP, Project
+from tests.workflow.project import CODE, TOP, Project, copy_of
 from tests.workflow.project import environment as environment_of
 
 # The tables of the recorded release, for machines whose arithmetic differs in the last digits. They change only with
@@ -21,13 +20,7 @@ TRACKED = (".dvc/config", ".dvc/.gitignore", "dvc.lock", "data/sources", "data/r
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """The project as a fresh clone has it, after `snakemake --cores all`; and what that said."""
     path = tmp_path_factory.mktemp("demo") / "project"
-    for name in (*CODE, *TRACKED):
-        here, there = TOP / name, path / name
-        there.parent.mkdir(parents=True, exist_ok=True)
-        if here.is_dir():
-            shutil.copytree(here, there, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(here, there)
+    copy_of((*CODE, *TRACKED), path)
     project = Project(path, environment_of(path))
     project.git("init", "--quiet")
     project.git("add", "--all")
