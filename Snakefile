@@ -30,6 +30,7 @@ rule all:
     default_target: True
     input:
         ancient(PLAN.receipt("checksum")),
+        ancient(PLAN.receipt("blur")),
 
 
 onsuccess:

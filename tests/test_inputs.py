@@ -70,6 +70,12 @@ CASES = [
     ("data/sources/one.csv", MANIFEST, "image_id,url,sha256\na.jpg,a.jpg,12\n", "data/sources/one.csv:2: sha256 '12': want 64 hex digits"),
     ("data/sources/one.csv", "c.jpg,", "a.png,", "data/sources/one.csv:4: image_id 'a.png' and 'a.jpg' (line 2) would be one sample 'a' of a shard: rename one of them"),
     ("data/sources/one.csv", MANIFEST, "image_id,url\n", "data/sources: no image is listed: add rows to one"),
+    ("data/sources/one.csv", "b.jpg,x", "b.jpg ,x", "data/sources/one.csv:3: image_id 'b.jpg ' begins or ends with a space: take it away"),
+    ("data/sources/one.csv", "x/b.jpg", "x/b.jpg ", "data/sources/one.csv:3: url 'x/b.jpg ' begins or ends with a space: take it away"),
+    ("params.yaml", "shard_size: 2", "blur: {strength: 0.01}", "params.yaml:4: blur.strength: input should be greater than or equal to 0.05 (it is 0.01): mend it"),
+    ("params.yaml", "shard_size: 2", "release: {public_columns: [action]}", "params.yaml: release.public_columns: 'action' is a column of every release already: rename it in the manifest, or take it off the list"),
+    ("data/review/ann.csv", "2026-01-01", "0001-01-01T00:00:00+14:00", "data/review/ann.csv:2: decided_at: want an ISO 8601 time such as 2026-01-31T12:00:00+00:00 (it is '0001-01-01T00:00:00+14:00')"),
+    ("data/review/ann.csv", ",add,ann,2026-01-01,1,2,3,4", ",accept,ann,2026-01-01,,,,", "data/review/ann.csv:2: accept needs a box: fill in x1, y1, x2, y2"),
     ("data/review/ann.csv", "action", "act", "data/review/ann.csv:1: column action is missing: the first line names the columns"),
     ("data/review/ann.csv", "x1,", "left,", "data/review/ann.csv:1: unknown column left: known are image_id, sha256, action, frame, label, box_id, x1, y1, x2, y2, reviewer, decided_at, note"),
     ("data/review/ann.csv", ",add,", ",ad,", "data/review/ann.csv:2: action: input should be 'accept', 'reject', 'add', 'adjust', 'clear', 'exclude' or 'erase' (it is 'ad')"),
@@ -101,6 +107,28 @@ def test_an_image_id_in_two_sources(project: Path) -> None:
         plan.load(project)
 
 
+@pytest.mark.parametrize("name", ["ann.CSV", "more/ann.csv", "ann.csv.d/x.csv"])
+def test_decisions_that_would_not_be_read(project: Path, name: str) -> None:
+    path = project / "data/review" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(REVIEW)
+    with pytest.raises(BlurlineError, match=f"data/review/{name}: would not be read: decisions are files data/review/"):
+        plan.load(project)
+
+
+def test_what_editors_and_spreadsheets_do_is_understood(project: Path) -> None:
+    before = {at: job.key for at, job in plan.load(project).jobs.items()}
+    for name in ("data/sources/one.csv", "data/review/ann.csv"):
+        text = (project / name).read_text()
+        (project / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() + b"\r\n\r\n")
+    assert {at: job.key for at, job in plan.load(project).jobs.items()} == before
+    pinned = MANIFEST.replace("url\n", "url,sha256\n").replace(".jpg\n", f".jpg,{'AB' * 32}\n")
+    (project / "data/sources/one.csv").write_text(pinned)
+    plan.load(project)
+    (project / "params.yaml").write_text(PARAMS + "  device: 0\n")
+    assert plan.load(project).params.detect.device == "0"
+
+
 def test_no_params_file(tmp_path: Path) -> None:
     with pytest.raises(BlurlineError, match=r"params.yaml: not found in .*: run this in the project's top folder"):
         params.load(tmp_path)
@@ -117,10 +145,16 @@ def test_config_overrides_are_refused(project: Path) -> None:
 
 
 def test_decisions_about_no_image_are_named(project: Path) -> None:
-    assert plan.load(project).strangers == ()
     path = project / "data/review/ann.csv"
     path.write_text(REVIEW + "d.jpg,exclude,ann,2026-01-01,,,,\n")
-    assert plan.load(project).strangers == ("d.jpg",)
+    with pytest.raises(BlurlineError) as caught:
+        plan.load(project)
+    assert str(caught.value) == (
+        "data/review/ann.csv:3: image_id 'd.jpg' is in no manifest of data/sources: did you mean c.jpg?"
+    )
+    # A source that was taken off the list leaves its decisions behind.
+    (project / "data/sources/old.csv").write_text("image_id,url\nd.jpg,x\n")
+    plan.load(project)
 
 
 def test_gold_is_never_read(project: Path) -> None:

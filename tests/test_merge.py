@@ -31,7 +31,15 @@ def detected(box: Box = FACE, score: float = 0.9) -> dict[str, Any]:
 
 
 def image(*faces: dict[str, Any]) -> dict[str, Any]:
-    return {"image_id": "a.jpg", "sha256": SHA, "width": 100, "height": 100, "faces": list(faces)}
+    return {
+        "image_id": "a.jpg",
+        "sha256": SHA,
+        "status": "ok",
+        "reason": "",
+        "width": 100,
+        "height": 100,
+        "faces": list(faces),
+    }
 
 
 def decide(action: str, box: Box | None = None, who: str = "ann", when: str = "2026-01-01", **more: Any) -> Decision:
@@ -133,11 +141,29 @@ CASES: list[tuple[str, list[dict[str, Any]], list[Decision], str, list[Box]]] = 
         "reviewed",
         [Box(14, 15, 45, 56)],
     ),
+    (
+        "accepting after adjusting takes the drawing back",
+        [detected()],
+        [
+            decide("adjust", Box(15, 15, 45, 55), when="2026-01-01"),
+            decide("adjust", Box(15, 15, 45, 55), "bob", when="2026-01-01"),
+            decide("accept", FACE, when="2026-01-02"),
+        ],
+        "reviewed",
+        [FACE],
+    ),
+    (
+        "one person by two spellings is one vote",
+        [detected()],
+        [decide("reject", FACE, "ann"), decide("reject", FACE, "Ann ")],
+        "auto",
+        [FACE],
+    ),
     ("an adjustment of nothing is a new face", [], [decide("adjust", FAR)], "reviewed", [FAR]),
     (
         "a box id finds its box from afar",
         [detected(score=0.2)],
-        [decide("accept", box_id=detected()["box_id"])],
+        [decide("accept", FAR, box_id=detected()["box_id"])],
         "reviewed",
         [FACE],
     ),
@@ -193,6 +219,14 @@ def test_rules(faces: list[dict[str, Any]], decisions: list[Decision], state: st
     for order in itertools.permutations(decisions):
         result = merge(image(*faces), order, RULES)
         assert (result["state"], blurred(result)) == (state, boxes)
+
+
+@pytest.mark.parametrize("action", ["add", "adjust", "accept"])
+def test_a_face_outside_of_the_image_withholds_it(action: str) -> None:
+    """Drawn at another scale, say: somebody saw a face, and where it is nobody knows."""
+    result = merge(image(detected()), [decide(action, Box(150, 150, 180, 190))], RULES)
+    assert (result["status"], result["reason"]) == ("error", "a reviewer's box is outside the image")
+    assert merge(image(detected()), [decide("reject", Box(150, 150, 180, 190))], RULES)["status"] == "ok"
 
 
 def test_verdicts_and_names_are_on_record() -> None:

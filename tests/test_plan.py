@@ -123,7 +123,6 @@ ROWS = [
         lambda t: REVIEW + f"gone.jpg,{'2' * 64},clear,ann,2026-01-01,,,,,\n",
         {*SHARD, END},
     ),
-    ("a decision on no image", "data/review/ann.csv", lambda t: REVIEW + "9.jpg,,clear,ann,2026-01-01,,,,,\n", set()),
     ("an empty file of decisions", "data/review/ann.csv", lambda t: REVIEW, set()),
     (
         "another url",

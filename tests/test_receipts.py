@@ -40,7 +40,7 @@ def test_commit_replaces_the_shard_and_nothing_else(tmp_path: Path) -> None:
     for name in ("demo-00000.tar", "demo-00000.old.tar", "demo-00000.0123456789abcdef.json", "demo-00001.tar"):
         (folder / name).write_text("old")
     where, receipt = made(tmp_path, {"demo-00000.tar": "new"})
-    receipts.commit(folder, where, receipt, of_shard)
+    receipts.commit(folder, where, receipt, of_shard, lambda: None)
     assert receipts.files(folder) == sorted(["demo-00000.tar", "demo-00001.tar", receipt.name])
     assert (folder / "demo-00000.tar").read_text() == "new"
     assert receipts.load(folder / receipt.name)[0] == receipt
@@ -56,7 +56,7 @@ def test_commit_never_writes_into_a_link(tmp_path: Path) -> None:
         cached.chmod(0o444)
         link(cached, folder / "demo-00000.tar")
         where, receipt = made(tmp_path, {"demo-00000.tar": "new"})
-        receipts.commit(folder, where, receipt, of_shard)
+        receipts.commit(folder, where, receipt, of_shard, lambda: None)
         assert cached.read_text() == "cached"
         assert not (folder / "demo-00000.tar").is_symlink()
         (folder / "demo-00000.tar").unlink()
@@ -83,7 +83,7 @@ def test_the_receipt_comes_last_and_the_old_one_goes_first(tmp_path: Path, monke
 
         monkeypatch.setattr(Path, "replace", killed)
         with pytest.raises(Killed):
-            receipts.commit(folder, where, receipt, of_shard)
+            receipts.commit(folder, where, receipt, of_shard, lambda: None)
         assert [name for name in receipts.files(folder) if receipts.parse_name(name)] == []
 
 

@@ -62,6 +62,25 @@ def test_weights_from_a_file_a_folder_and_a_url(project: Path) -> None:
         http.shutdown()
 
 
+def test_the_name_of_weights_behind_a_url_has_no_query() -> None:
+    assert weights.file_name("https://example.org/models/face.pt?download=true") == "face.pt"
+
+
+def test_a_job_that_outlived_its_plan_replaces_nothing(project: Path) -> None:
+    """A killed run, or a requeued cluster job, may leave a job behind that finishes after newer ones."""
+    for name in ("old.pt", "new.pt"):
+        (project / name).write_bytes(name.encode())
+    old, new = (weights_digest(project / name) for name in ("old.pt", "new.pt"))
+    place(project, "old.pt", old)
+    planned = plan.load(project).jobs["weights", CLOSING]
+    late = plan.job(project, "weights", CLOSING, planned.key)
+    place(project, "new.pt", new)
+    before = files(project / "data/weights")
+    with pytest.raises(BlurlineError, match="weights _step: inputs changed while the job ran: run again"):
+        weights.run(late)
+    assert files(project / "data/weights") == before
+
+
 def test_weights_with_another_hash_are_never_put_in_place(project: Path) -> None:
     (project / "face.pt").write_bytes(b"evil")
     with pytest.raises(BlurlineError, match=f"params.yaml: detect.sha256: face.pt has SHA-256 .*, not {SHA}: use the"):
@@ -112,7 +131,7 @@ def decide(raw: dict[str, Any], merged: dict[str, Any], data: bytes | None) -> t
     from blurline.params import Blur
 
     row, released = blur.release(raw, merged, data, blur.style_of(Blur()), Limits(10**7, 10**7))
-    assert (released is None) is (row["action"] not in blur.RELEASED)
+    assert (released is None) is (row["action"] not in tables.RELEASED)
     assert (row["sha256_release"] is None) is (released is None)
     return row["action"], row["reason"], released
 
@@ -167,6 +186,27 @@ def test_checksum_releases_nothing_that_is_not_proven(changes: dict[str, Any], c
     checksum.check_released(*frames())
     with pytest.raises(BlurlineError, match=complaint):
         checksum.check_released(*frames(**changes))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (("blurred", [1]), ("blurred", [1]), True),
+        (("blurred", [1]), ("blurred", [2]), False),
+        (("blurred", [1]), ("unchanged", []), False),
+        (("erased", []), ("unchanged", []), False),
+        (("excluded", []), ("blurred", [1]), False),
+        (("failed", []), ("unchanged", []), True),
+    ],
+)
+def test_copies_of_an_image_end_alike(one: tuple[str, list[int]], other: tuple[str, list[int]], alike: bool) -> None:
+    rows = [("a", SHA, *one), ("b", SHA, *other), ("c", "c" * 64, "excluded", []), ("d", None, "failed", [])]
+    manifest = pl.DataFrame(rows, ["image_id", "sha256", "action", "regions"], orient="row")
+    if alike:
+        checksum.check_duplicates(manifest)
+    else:
+        with pytest.raises(BlurlineError, match=r"a and b have the same bytes, but one is .* run `blurline pin`"):
+            checksum.check_duplicates(manifest)
 
 
 def test_every_row_is_accounted_for() -> None:

@@ -249,6 +249,16 @@ def test_nothing_of_a_real_face_is_left(file_format: str) -> None:
     assert residual_detail(before[body], after[body]) > 0.95
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_a_blur_that_hides_nothing_is_withheld(file_format: str) -> None:
+    """However the params came to say so: a library that weakens its blur is found out too."""
+    data = saved(astronaut(), file_format)
+    weak = BlurStyle(method="gaussian", strength=0.005, margin=0.1, feather=0.1)
+    with pytest.raises(CannotRelease, match="the blur leaves too much of a face"):
+        released(data, [(175, 53, 275, 180)], weak)
+    released(data, [(175, 53, 275, 180)])
+
+
 @pytest.mark.parametrize("leaky", [leaky_jpeg, leaky_png, leaky_webp])
 @pytest.mark.parametrize("tag", [1, 6])
 def test_no_metadata_survives_a_blur(leaky: Any, tag: int) -> None:

@@ -139,6 +139,8 @@ class Project:
         """An identical project elsewhere."""
         subprocess.run(["cp", "-a", str(self.path), str(path)], check=True)
         twin = Project(path, environment(path))
+        if "hardlink" in (path / ".dvc/config").read_text():
+            twin.dvc("checkout", "--relink", "--quiet")  # cp breaks links to what lies outside of the folder
         twin.jobs()
         return twin
 

@@ -4,6 +4,9 @@ import hashlib
 import json
 from typing import NamedTuple
 
+ALL_FRAMES = -1
+"""The frame of a box that is in every frame."""
+
 
 class Box(NamedTuple):
     """A rectangle in pixels of the displayed image; x2, y2 exclusive."""

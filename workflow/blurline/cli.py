@@ -37,10 +37,13 @@ def run(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads to use; changes no byte")] = 1,
 ) -> None:
     """Run one job: what the workflow's rules call."""
-    from blurline import plan
+    from blurline import plan, receipts
 
-    job = plan.job(ROOT, step, shard, key, threads)
-    plan.STEPS[step].run(job)
+    if step not in plan.STEPS:
+        raise BlurlineError(f"{step}: no such step: name one of {', '.join(plan.STEPS)}")
+    if (shard == receipts.CLOSING) is (step in plan.SHARDED):
+        raise BlurlineError(f"{step} {shard}: a step with shards runs on a shard, weights and checksum on _step")
+    plan.STEPS[step].run(plan.job(ROOT, step, shard, key, threads))
 
 
 @app.command()
@@ -51,6 +54,8 @@ def close(
     """Close a step when all its shards are done: prune what is left over, write its receipt."""
     from blurline import closing, plan, receipts
 
+    if step not in plan.SHARDED:
+        raise BlurlineError(f"{step}: has no shards to close: name one of {', '.join(plan.SHARDED)}")
     closing.run(plan.job(ROOT, step, receipts.CLOSING, key))
 
 
@@ -67,15 +72,33 @@ def verify(
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("verify", total=None)
-        report = verifying.verify(
-            ROOT, plan.load(ROOT), step, lambda done, of: progress.update(bar, completed=done, total=of)
-        )
+        planned = plan.load(ROOT)
+        report = verifying.verify(ROOT, planned, step, lambda done, of: progress.update(bar, completed=done, total=of))
+    for problem in report.problems:
+        print(f"error: {problem}", file=sys.stderr)
     if report.problems:
-        for problem in report.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        raise SystemExit(1)
+        raise BlurlineError(
+            f"{len(report.problems)} problems: `dvc checkout` brings recorded files back; "
+            "`blurline repair` and then snakemake make anew what is missing or damaged"
+        )
+    # DVC locks what it finds after this command: what was verified must still be what is asked for.
+    if plan.load(ROOT).keys() != planned.keys():
+        raise BlurlineError("params.yaml, data/sources or data/review changed during the verification: run again")
     absent = f"; not here, so not checked: {', '.join(report.absent)}" if report.absent else ""
     print(f"verified {step or 'the release'}: {report.files} files, {report.receipts} receipts{absent}")
+
+
+@app.command()
+def repair(
+    failed: Annotated[bool, typer.Option("--failed", help="also fetch shards with failed rows again")] = False,
+) -> None:
+    """Remove the receipts of missing or damaged files, and those made from them; snakemake then makes them anew."""
+    from blurline.release import repair as repairing
+
+    removed = repairing.repair(ROOT, failed)
+    for name in removed:
+        print(f"removed {name}")
+    print("run snakemake to make them anew" if removed else "nothing to repair")
 
 
 @app.command()

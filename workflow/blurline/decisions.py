@@ -16,42 +16,42 @@ from pydantic import (
     model_validator,
 )
 
-from blurline.boxes import Box
+from blurline.boxes import ALL_FRAMES, Box
 from blurline.errors import BlurlineError
 
 FOLDER = "data/review"
 
 Action = Literal["accept", "reject", "add", "adjust", "clear", "exclude", "erase"]
 BOX_ACTIONS = frozenset({"accept", "reject", "add", "adjust"})
-ALL_FRAMES = -1
 
 _Coordinate = Annotated[
-    Annotated[int, Field(ge=0)] | None, BeforeValidator(lambda value: None if value == "" else value)
+    Annotated[int, Field(ge=0, lt=2**31)] | None, BeforeValidator(lambda value: None if value == "" else value)
 ]
 
 
 def _moment(value: str) -> str:
     """Check an ISO 8601 time and write it in UTC, so that times compare as text."""
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        parsed = datetime.fromisoformat(value)
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        moment = parsed.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
         raise ValueError("want an ISO 8601 time such as 2026-01-31T12:00:00+00:00") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    return moment
 
 
 class Decision(BaseModel):
     """One judgement by one person about one image, or about one box in it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     image_id: Annotated[str, Field(min_length=1)]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description="of the image that the reviewer saw")] = ""
     action: Action
-    frame: Annotated[int, BeforeValidator(lambda value: ALL_FRAMES if value == "" else value), Field(ge=-1)] = (
-        ALL_FRAMES
-    )
+    frame: Annotated[
+        int, BeforeValidator(lambda value: ALL_FRAMES if value == "" else value), Field(ge=-1, lt=2**31)
+    ] = ALL_FRAMES
     label: str = ""
     box_id: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
     x1: _Coordinate = None
@@ -68,7 +68,7 @@ class Decision(BaseModel):
         if any(c is None for c in corners):
             if any(c is not None for c in corners):
                 raise ValueError("x1, y1, x2, y2 go together: fill in all four or none")
-            if self.action in {"add", "adjust"} or (self.action in BOX_ACTIONS and not self.box_id):
+            if self.action in BOX_ACTIONS:
                 raise ValueError(f"{self.action} needs a box: fill in x1, y1, x2, y2")
         elif not self.box.area:  # type: ignore[union-attr]
             raise ValueError("the box is empty: x2 must be over x1 and y2 over y1")
@@ -97,7 +97,26 @@ def read_all(root: Path) -> list[Decision]:
     BlurlineError
         Naming file, line and column.
     """
-    return [decision for path in sorted((root / FOLDER).glob("*.csv")) for decision in read(path, root)]
+    folder = root / FOLDER
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        unread = len(place.parts) > 1 or path.suffix != ".csv" or not path.is_file()
+        if path.suffix.lower() == ".csv" and unread and place.parts[0] != "gold":
+            raise BlurlineError(
+                f"{path.relative_to(root).as_posix()}: would not be read: decisions are files {FOLDER}/<reviewer>.csv"
+            )
+    return [decision for path in sorted(folder.glob("*.csv")) for decision in read(path, root)]
+
+
+def locate(root: Path, image_id: str) -> str:
+    """File and line of the first decision on an image."""
+    for path in sorted((root / FOLDER).glob("*.csv")):
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = csv.DictReader(stream)
+            for row in lines:
+                if row["image_id"].strip() == image_id:
+                    return f"{path.relative_to(root).as_posix()}:{lines.line_num}"
+    return FOLDER
 
 
 def read(path: Path, root: Path) -> list[Decision]:
@@ -146,38 +165,39 @@ class Index:
     """Finds the decisions that concern a shard.
 
     A decision concerns an image by its image_id, and every image whose pinned SHA-256 is that of the image decided
-    on, so that a face added in one copy is blurred in all copies.
+    on, so that a face added in one copy is blurred in all copies. One on an image_id that no manifest has, with a
+    hash that no row is pinned to, may mean any unpinned row: the merge, which knows their hashes, finds out.
     """
 
-    def __init__(self, decisions: Iterable[Decision], pins: Mapping[str, str]) -> None:
-        """`pins`: image_id → SHA-256 of every pinned row of every manifest."""
+    def __init__(self, decisions: Iterable[Decision], rows: Mapping[str, str]) -> None:
+        """`rows`: image_id → SHA-256, or "" if unpinned, of every row of every manifest."""
         self._by_image: dict[str, list[Decision]] = {}
         self._by_sha256: dict[str, list[Decision]] = {}
+        self._of_unpinned: list[Decision] = []
+        self.strangers: list[str] = []
+        """image_ids of decisions that mean no image of any manifest: misspelt, or of a source that is gone."""
+        pinned = set(rows.values()) - {""}
         for decision in decisions:
-            if not decision.sha256 and decision.image_id in pins:
+            if not decision.sha256 and rows.get(decision.image_id):
                 # Say which bytes are meant, so that the merge of another shard knows a copy of them.
-                decision = decision.model_copy(update={"sha256": pins[decision.image_id]})
+                decision = decision.model_copy(update={"sha256": rows[decision.image_id]})
             self._by_image.setdefault(decision.image_id, []).append(decision)
             if decision.sha256:
                 self._by_sha256.setdefault(decision.sha256, []).append(decision)
+            if decision.image_id not in rows and decision.sha256 not in pinned:
+                if decision.sha256 and "" in rows.values():
+                    self._of_unpinned.append(decision)
+                else:
+                    self.strangers.append(decision.image_id)
 
-    def strangers(self, concerning: Mapping[str, Iterable[Decision]]) -> list[str]:
-        """The image_ids of decisions that are in none of these lists, by shard, of `concerning`."""
-        met = {repr(decision.canonical()) for found in concerning.values() for decision in found}
-        return sorted(
-            image_id
-            for image_id, decisions in self._by_image.items()
-            if any(repr(decision.canonical()) not in met for decision in decisions)
-        )
-
-    def concerning(self, image_ids: Iterable[str], pins: Mapping[str, str]) -> list[Decision]:
-        """The decisions for a shard's images, without repeats, in an order that no file order changes."""
+    def concerning(self, rows: Mapping[str, str]) -> list[Decision]:
+        """The decisions for a shard's rows (as in `__init__`), without repeats, in an order of their own."""
         found: dict[str, Decision] = {}
         if not self._by_image:
             return []
-        for image_id in image_ids:
-            for decision in self._by_image.get(image_id, []):
+        for image_id, sha256 in rows.items():
+            for decision in (*self._by_image.get(image_id, []), *self._by_sha256.get(sha256, [])):
                 found[repr(decision.canonical())] = decision
-            for decision in self._by_sha256.get(pins.get(image_id, ""), []):
-                found[repr(decision.canonical())] = decision
+        if "" in rows.values():
+            found |= {repr(decision.canonical()): decision for decision in self._of_unpinned}
         return [found[name] for name in sorted(found)]

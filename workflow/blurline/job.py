@@ -1,6 +1,6 @@
 """A job: one step on one shard, with everything that its key was made from, and nothing else."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,11 +34,11 @@ class Input:
         path = self.folder / name
         said = self.receipt.payload.get(name)
         if said is None:
-            raise BlurlineError(f"{path}: not part of {self.receipt.name}: delete that receipt and run snakemake again")
+            raise BlurlineError(f"{path}: not part of {self.receipt.name}: run `blurline repair`, then snakemake")
         if not path.is_file() or receipts.file_digest(path) != said["sha256"]:
             raise BlurlineError(
                 f"{path}: not what {self.receipt.name} says: bring it back with `dvc checkout`, "
-                f"or delete that receipt and run snakemake again"
+                "or run `blurline repair`, then snakemake"
             )
         return path
 
@@ -53,7 +53,8 @@ class Job:
 
     `parts` is what the key is made of; `inputs` maps (folder, shard) of every receipt to read to its key. `shards`,
     `rows` and `decisions` are the git-tracked rows whose digests stand in `parts`; `owns_folder` says that the job
-    is the only one of its step, so that every other file in the folder is left over.
+    is the only one of its step, so that every other file in the folder is left over; `confirm` raises when the job is
+    not wanted any more.
     """
 
     root: Path
@@ -68,6 +69,7 @@ class Job:
     decisions: Sequence[Decision] = ()
     shards: Sequence[Shard] = ()
     owns_folder: bool = False
+    confirm: Callable[[], None] = lambda: None
     _read: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -96,7 +98,7 @@ class Job:
                 for name in receipts.files(made)
             }
             receipt = Receipt(self.parts, dict(sorted(self._read.items())), payload, output.counts)
-            receipts.commit(self.root / "data" / self.folder, made, receipt, self._belongs)
+            receipts.commit(self.root / "data" / self.folder, made, receipt, self._belongs, self.confirm)
 
     def _belongs(self, name: str) -> bool:
         """A shard's job owns the shard's files; a job for a whole step without shards owns the folder."""

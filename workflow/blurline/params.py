@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from blurline.errors import BlurlineError
 
@@ -48,7 +48,7 @@ class Detect(_Group):
     candidate: Annotated[float, Field(gt=0, le=1)] = 0.1
     nms_iou: Annotated[float, Field(gt=0, lt=1)] = 0.4
     classes: list[str] = []
-    device: str = "cpu"
+    device: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = "cpu"
     half: bool = False
     confidence: Share = 0.3
     threads: Annotated[int, Field(ge=1)] = 1
@@ -74,7 +74,7 @@ class Blur(_Group):
     """Making faces unrecognisable; lengths are shares of the face's longer side."""
 
     method: Literal["gaussian"] = "gaussian"
-    strength: Annotated[float, Field(gt=0, le=2)] = 0.15
+    strength: Annotated[float, Field(ge=0.05, le=2, description="less leaves faces recognisable")] = 0.15
     margin: Annotated[float, Field(ge=0, le=2)] = 0.1
     feather: Annotated[float, Field(ge=0, le=2)] = 0.1
 

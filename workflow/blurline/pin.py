@@ -30,7 +30,8 @@ def pin(root: Path, plan: Plan) -> dict[str, int]:
         if pinned[name]:
             unfinished = manifest.path.with_name(f".{manifest.path.name}.tmp")
             if manifest.path.suffix == ".parquet":
-                rows.write_parquet(unfinished)
+                # Only this column: the others keep their types.
+                pl.read_parquet(manifest.path).with_columns(rows["sha256"]).write_parquet(unfinished)
             else:
                 rows.write_csv(unfinished)
             unfinished.replace(manifest.path)
@@ -41,4 +42,5 @@ def _downloaded(plan: Plan, shard: str) -> pl.DataFrame:
     """image_id and sha256 of a shard's rows, in order; null where nothing was retrieved."""
     job = plan.jobs["detect", shard]
     raw = job.input(folder("download")).table(f"{shard}.parquet", tables.RAW)
-    return raw.select("image_id", "sha256")
+    ok = pl.when(pl.col("status") == "ok").then("sha256")  # never pin an error page, or wrong bytes
+    return raw.select("image_id", sha256=ok)

@@ -4,6 +4,7 @@ A key is the first 16 hex digits of SHA-256 over all that can affect a job's out
 alone. A job is due exactly when its receipt, data/<folder>/<shard>.<key>.json, is not there.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from blurline import decisions as decision_files
 from blurline import params as params_file
-from blurline import receipts, sources
+from blurline import receipts, sources, tables
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.job import Job
@@ -32,6 +33,7 @@ STEPS: Mapping[str, ModuleType] = {
 }
 SHARDED = ("download", "detect", "merge", "blur")
 PRIVATE_COLUMNS = ("url", "sha256")  # of the manifest; they lead back to the clear faces
+RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", *checksum.KEY_COLUMNS})
 
 
 def folder(step: str) -> str:
@@ -46,7 +48,10 @@ class Plan:
     jobs: Mapping[tuple[str, str], Job]
     shards: tuple[str, ...]
     params: Params
-    strangers: tuple[str, ...] = ()  # image_ids of decisions that concern no image of any source: misspelt, or gone
+
+    def keys(self) -> dict[tuple[str, str], str]:
+        """The key of every job."""
+        return {at: job.key for at, job in self.jobs.items()}
 
     def receipt(self, step: str, shard: str = CLOSING) -> str:
         """The path of a job's receipt, relative to the project."""
@@ -73,12 +78,10 @@ def load(root: Path) -> Plan:
     if not shards:
         raise BlurlineError(f"{sources.FOLDER}: no image is listed: add rows to {', '.join(params.sources)}")
     index = decision_files.Index(
-        decision_files.read_all(root),
-        {image: sha for shard in shards for image, sha in shard.pins.items()},
+        decision_files.read_all(root), {image: sha for shard in shards for image, sha in shard.hashes.items()}
     )
-    concerning = {shard.name: index.concerning(shard.image_ids, shard.pins) for shard in shards}
-    plan = make(root, params, shards, concerning)
-    return replace(plan, strangers=tuple(index.strangers(concerning)))
+    _check_strangers(root, params, index.strangers, manifests)
+    return make(root, params, shards, {shard.name: index.concerning(shard.hashes) for shard in shards})
 
 
 def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str, list[Decision]]) -> Plan:
@@ -133,11 +136,15 @@ def job(root: Path, step: str, shard: str, key: str, threads: int = 1) -> Job:
         When its key is another one: somebody edited params, a manifest or decisions after the run was planned.
     """
     found = load(root).jobs.get((step, shard))
-    if found is None:
-        raise BlurlineError(f"{step} {shard}: not planned any more: inputs changed during the run: run again")
-    if found.key != key:
-        raise BlurlineError(f"{step} {shard}: inputs changed during the run (key {key} is now {found.key}): run again")
-    return replace(found, threads=threads)
+    if found is None or found.key != key:
+        raise BlurlineError(f"{step} {shard}: inputs changed during the run (key {key} is not planned): run again")
+
+    def confirm() -> None:
+        now = load(root).jobs.get((step, shard))
+        if now is None or now.key != key:
+            raise BlurlineError(f"{step} {shard}: inputs changed while the job ran: run again")
+
+    return replace(found, threads=threads, confirm=confirm)
 
 
 def _job(
@@ -174,10 +181,37 @@ def _public_rows(params: Params, shards: list[Shard]) -> dict[str, Any]:
     }
 
 
+def _check_strangers(root: Path, params: Params, strangers: list[str], manifests: list[sources.Manifest]) -> None:
+    """A decision about no image is misspelt, or about a source that was taken off the list: only the latter is fine."""
+    if not strangers:
+        return
+    listed = [image for manifest in manifests for image in manifest.rows["image_id"].to_list()]
+    gone = {
+        image
+        for path in sorted((root / sources.FOLDER).iterdir())
+        if path.suffix in (".csv", ".parquet") and path.stem not in params.sources
+        for image in sources.read(root, path.stem).rows["image_id"].to_list()
+    }
+    for image in strangers:
+        if image not in gone:
+            close = difflib.get_close_matches(image, listed, n=1)
+            hint = f"did you mean {close[0]}?" if close else "mend it, or take the decision away"
+            raise BlurlineError(
+                f"{decision_files.locate(root, image)}: image_id {image!r} is in no manifest of "
+                f"{sources.FOLDER}: {hint}"
+            )
+
+
 def _check_public_columns(params: Params, manifests: list[sources.Manifest]) -> None:
+    for column in params.release.public_columns:
+        if column in RESERVED_COLUMNS:
+            raise BlurlineError(
+                f"{params_file.FILE}: release.public_columns: {column!r} is a column of every release already: "
+                "rename it in the manifest, or take it off the list"
+            )
     known = {column for manifest in manifests for column in manifest.rows.columns}
     for column in params.release.public_columns:
-        if column not in known or column == "image_id":
+        if column not in known:
             raise BlurlineError(
                 f"{params_file.FILE}: release.public_columns: no manifest has a column {column!r} to publish: "
                 f"there are {', '.join(sorted(known - {'image_id'}))}"

@@ -109,7 +109,7 @@ def parse(data: bytes, path: Path) -> Receipt:
     except (ValueError, KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
-        raise BlurlineError(f"{path}: not a receipt as it was written: delete it and run snakemake again")
+        raise BlurlineError(f"{path}: not a receipt as it was written: run `blurline repair`, then snakemake")
     return receipt
 
 
@@ -118,7 +118,7 @@ def load(path: Path) -> tuple[Receipt, str]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise BlurlineError(f"{path}: this receipt is missing: run snakemake, which makes what is not there") from None
+        raise BlurlineError(f"{path}: this receipt is missing: run `blurline repair`, then snakemake") from None
     return parse(data, path), hashlib.sha256(data).hexdigest()
 
 
@@ -159,17 +159,21 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
-def commit(folder: Path, made: Path, receipt: Receipt, belongs: Callable[[str], bool]) -> None:
+def commit(
+    folder: Path, made: Path, receipt: Receipt, belongs: Callable[[str], bool], confirm: Callable[[], None]
+) -> None:
     """Move the files of `made` into a step's folder: old receipts go first, the receipt comes last.
 
     So a kill at any moment leaves a valid receipt with its payload, or no receipt. `belongs` says which files of the
     folder are this job's: those that are not part of the new payload go. Nothing is written in place: a file here may
     be a link into DVC's cache. Two jobs that finish the same shard at once (a requeued cluster job) take turns: one
-    whole result, then the other.
+    whole result, then the other. `confirm` raises when the job is not wanted any more: a job that was left behind by
+    a killed run must not replace what was made since.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (made.parent.parent / f"{folder.name}.{receipt.parts['shard']}.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
+        confirm()
         old = [name for name in files(folder) if belongs(name)]
         remove(folder, [name for name in old if parse_name(name)])
         _sync(folder)

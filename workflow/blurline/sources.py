@@ -1,6 +1,5 @@
 """Source manifests, data/sources/<name>.csv or .parquet: reading, checking, cutting into shards."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,6 @@ IMAGE_EXTENSIONS = frozenset(
     )
 )
 _SHA256 = r"^[0-9a-f]{64}$"
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 class ManifestRow(BaseModel):
@@ -61,9 +59,14 @@ class Shard:
         return self.rows["image_id"].to_list()
 
     @property
-    def pins(self) -> dict[str, str]:
-        """image_id → SHA-256, for the rows that are pinned."""
-        return {image: sha for image, sha in self.rows.select("image_id", "sha256").rows() if sha}
+    def hashes(self) -> dict[str, str]:
+        """image_id → pinned SHA-256, or "" where a row is unpinned."""
+        return dict(self.rows.select("image_id", "sha256").rows())
+
+    @property
+    def unpinned(self) -> int:
+        """How many rows name no SHA-256."""
+        return int((self.rows["sha256"] == "").sum())
 
 
 def find(root: Path, name: str) -> Path:
@@ -102,7 +105,7 @@ def read(root: Path, name: str) -> Manifest:
             raise BlurlineError(f"{shown}:1: column {column} is missing: add it (there are: {', '.join(rows.columns)})")
     if "sha256" not in rows.columns:
         rows = rows.with_columns(pl.lit("").alias("sha256"))
-    rows = rows.select("image_id", "url", "sha256", pl.exclude("image_id", "url", "sha256"))
+    rows = rows.select("image_id", "url", pl.col("sha256").str.to_lowercase(), pl.exclude("image_id", "url", "sha256"))
     _check(rows, shown)
     return Manifest(name, path, rows)
 
@@ -126,16 +129,6 @@ def cut(manifest: Manifest, shard_size: int) -> Iterator[Shard]:
     """Cut a manifest, in order, into shards of `shard_size` rows, named <source>-00000 and so on."""
     for number, start in enumerate(range(0, manifest.rows.height, shard_size)):
         yield Shard(f"{manifest.name}-{number:05d}", manifest.name, manifest.rows.slice(start, shard_size))
-
-
-def shard(root: Path, name: str, shard_size: int) -> Shard:
-    """Read the one shard `name` from its manifest."""
-    source, _, number = name.rpartition("-")
-    manifest = read(root, source)
-    start = int(number) * shard_size
-    if start >= manifest.rows.height:
-        raise BlurlineError(f"{name}: {FOLDER}/{source} has no such shard any more: run again")
-    return Shard(name, source, manifest.rows.slice(start, shard_size))
 
 
 def sample_key(image_id: str) -> str:
@@ -164,12 +157,18 @@ def _read_strings(path: Path, shown: str) -> pl.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path).select(pl.all().cast(pl.String).fill_null(""))
-        header = path.open(encoding="utf-8-sig").readline().rstrip("\r\n").split(",")
+        with path.open(encoding="utf-8-sig") as stream:
+            header = stream.readline().rstrip("\r\n").split(",")
         doubled = sorted({name for name in header if header.count(name) > 1})
         if doubled:
             raise BlurlineError(f"{shown}:1: column {doubled[0]} stands twice: keep one of them")
         frame = pl.read_csv(path, infer_schema=False, raise_if_empty=False)
-        return frame.fill_null("")
+        frame = frame.fill_null("")
+        # Editors like to leave blank lines at the end.
+        blank = frame.select(pl.all_horizontal(pl.all() == "").alias("blank"))["blank"].to_list()
+        while blank and blank[-1]:
+            blank.pop()
+        return frame.head(len(blank))
     except BlurlineError:
         raise
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
@@ -187,6 +186,8 @@ def _check(rows: pl.DataFrame, shown: str) -> None:
             image.str.contains(r"(^|/)(\.{0,2})(/|$)") | image.str.contains(r"[\\\x00-\x1f\x7f]"),
             "image_id {image_id!r} is no plain relative path: no leading or double /, no . or .. parts, no backslashes",
         ),
+        (image.str.strip_chars() != image, "image_id {image_id!r} begins or ends with a space: take it away"),
+        (url.str.strip_chars() != url, "url {url!r} begins or ends with a space: take it away"),
         (image.str.len_bytes() > 1024, "image_id {image_id!r} is longer than 1,024 bytes: shorten it"),
         (image.is_duplicated(), "image_id {image_id!r} stands twice: an id names one image"),
         (url == "", "url is empty: say where {image_id!r} comes from"),

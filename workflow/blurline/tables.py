@@ -10,6 +10,10 @@ from blurline.errors import BlurlineError
 
 Schema = Mapping[str, Any]
 
+RELEASED = ("blurred", "unchanged")
+OUTCOMES = (*RELEASED, "excluded", "withheld", "failed", "quarantined", "erased")
+"""What can become of a row of a manifest: exactly one of these."""
+
 BOX: Schema = {
     "box_id": pl.String,
     "frame": pl.Int32,

@@ -13,7 +13,7 @@ rule detect:
         "logs/detect/{shard}.{key}.benchmark.tsv"
     conda:
         "../../envs/blurline.yaml"
-    threads: config["detect"]["threads"]
+    threads: PLAN.params.detect.threads
     resources:
         mem_mb=3000,
     shell:

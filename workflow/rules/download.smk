@@ -11,7 +11,7 @@ rule download:
         "logs/download/{shard}.{key}.benchmark.tsv"
     conda:
         "../../envs/blurline.yaml"
-    threads: config["download"]["threads"]
+    threads: PLAN.params.download.threads
     resources:
         mem_mb=1000,
     shell:

@@ -11,6 +11,7 @@ rule weights:
         "logs/weights/_step.{key}.benchmark.tsv"
     conda:
         "../../envs/blurline.yaml"
+    priority: 100  # wrong weights are known before much else is done
     resources:
         mem_mb=2000,
     shell:

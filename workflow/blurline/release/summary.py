@@ -37,9 +37,8 @@ def summarise(root: Path, plan: Plan) -> str:
         lines.append(
             f"  {metrics['images_waiting_for_review']} images have boxes near the threshold that nobody has looked at"
         )
-    if plan.strangers:
-        some = ", ".join(plan.strangers[:3]) + ", …" * (len(plan.strangers) > 3)
-        lines.append(f"  WARNING: data/review decides on {len(plan.strangers)} images that no source has: {some}")
+    if counts["failed"]:
+        lines.append("  to fetch failed rows again: `blurline repair --failed`, then snakemake")
     lines.append(
         "  next: `dvc repro` records it in dvc.lock; `blurline verify` checks it; decisions: data/review/*.csv"
     )

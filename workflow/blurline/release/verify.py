@@ -53,7 +53,7 @@ def verify(
         payload = {name: (receipt, said) for receipt in found for name, said in receipt.payload.items()}
         for name in names:
             if receipts.parse_name(name) is None and name not in payload:
-                report.problems.append(f"{_shown(here, name)}: belongs to no receipt: delete it")
+                report.problems.append(f"{_shown(here, name)}: belongs to no receipt")
         for name, (receipt, said) in sorted(payload.items()):
             path = here / name
             if not path.is_file():
@@ -72,24 +72,23 @@ def verify(
 
 
 def _receipts(here: Path, names: Iterable[str], step: str, plan: Plan, report: Report) -> list[Receipt]:
-    """The readable receipts of a folder; complaints about others, about those not planned, and about missing ones."""
+    """The readable receipts of a folder; complaints about others, and about what is stale or missing."""
     wanted = {Path(plan.receipt(at, shard)).name for at, shard in plan.jobs if at == step}
+    present = {name for name in names if receipts.parse_name(name)}
+    if present - wanted:
+        report.problems.append(
+            f"data/{here.name}: {len(present - wanted)} receipts are of other params, rows, decisions or code than "
+            "those here: run snakemake, or go back to what they are of and `dvc checkout`"
+        )
+    else:
+        report.problems += [f"{_shown(here, name)}: missing" for name in sorted(wanted - present)]
     found = []
-    for name in names:
-        if receipts.parse_name(name) is None:
-            continue
-        if name not in wanted:
-            report.problems.append(
-                f"{_shown(here, name)}: not planned (stale, or of a shard that is gone): run snakemake"
-            )
-            continue
+    for name in sorted(present):
         try:
             found.append(receipts.load(here / name)[0])
         except BlurlineError as error:
             report.problems.append(str(error))
     report.receipts += len(found)
-    for name in sorted(wanted - set(names)):
-        report.problems.append(f"{_shown(here, name)}: missing: run snakemake, which makes what is not there")
     return found
 
 
@@ -101,7 +100,7 @@ def _chain(root: Path, here: Path, receipt: Receipt) -> Iterator[str]:
             if receipts.file_digest(path) != said:
                 yield f"data/{name}: not the receipt that {_shown(here, receipt.name)} was made from"
         elif path.parent.is_dir() and any(path.parent.iterdir()):
-            yield f"data/{name}: missing, though {_shown(here, receipt.name)} was made from it: run snakemake"
+            yield f"data/{name}: missing, though {_shown(here, receipt.name)} was made from it"
 
 
 def _sums(root: Path, known: list[tuple[Path, str, str]]) -> Iterator[str]:
@@ -111,7 +110,11 @@ def _sums(root: Path, known: list[tuple[Path, str, str]]) -> Iterator[str]:
         for path, said, _ in known
         if path.parent.name in ("blurred", "release") and path.name != "SHA256SUMS"
     }
-    text = (root / "data" / "release" / "SHA256SUMS").read_text(encoding="utf-8")
+    path = root / "data" / "release" / "SHA256SUMS"
+    if not path.is_file():
+        yield "data/release/SHA256SUMS: missing"
+        return
+    text = path.read_text(encoding="utf-8")
     listed = {name: sha256 for sha256, _, name in (line.partition("  ") for line in text.splitlines())}
     for name in sorted(listed.keys() | public.keys()):
         if name not in public and name.startswith("blurred/") and not any(n.startswith("blurred/") for n in public):

@@ -17,9 +17,6 @@ FOLDER = "blurred"
 PARAMS = ("blur.method", "blur.strength", "blur.margin", "blur.feather")
 READS = ("download", "merge")
 
-RELEASED = ("blurred", "unchanged")
-ACTIONS = (*RELEASED, "excluded", "withheld", "failed", "quarantined", "erased")
-
 
 def run(job: Job) -> None:
     """Write the shard's released images; every row ends in exactly one action."""
@@ -41,7 +38,7 @@ def run(job: Job) -> None:
             if released is not None:
                 tar.add(row["member"], released)
         tables.write(output.path(f"{job.shard}.parquet"), rows, tables.BLURRED)
-        for action in ACTIONS:
+        for action in tables.OUTCOMES:
             output.counts[action] = sum(row["action"] == action for row in rows)
         output.counts["regions"] = sum(len(row["regions"]) for row in rows)
 
@@ -81,8 +78,8 @@ def release(
     sha256 = hashlib.sha256(data or b"").hexdigest()
     if data is None or sha256 != image["sha256"] or sha256 != merged["sha256"]:
         raise BlurlineError(
-            f"{image['image_id']}: its bytes are not those that were detected and merged: delete the shard's receipts "
-            "in data/raw and run snakemake again"
+            f"{image['image_id']}: its bytes are not those that were detected and merged: run "
+            "`blurline repair`, then snakemake"
         )
     if merged["status"] != "ok":
         return stop("withheld", merged["reason"] or "no detector looked at it")
@@ -117,7 +114,6 @@ def _next(members: Any, image: dict[str, Any], shard: str) -> bytes:
     member, data = next(members, (None, b""))
     if member != image["member"]:
         raise BlurlineError(
-            f"data/raw/{shard}.tar: want {image['member']}, found {member}: delete the shard's receipt in data/raw "
-            "and run snakemake again"
+            f"data/raw/{shard}.tar: want {image['member']}, found {member}: run `blurline repair`, then snakemake"
         )
     return bytes(data)

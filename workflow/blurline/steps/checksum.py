@@ -18,8 +18,6 @@ FOLDER = "release"
 PARAMS = ("dataset", "release", "review.required")
 READS = ("weights", "download", "detect", "merge", "blur")
 
-OUTCOMES = ("blurred", "unchanged", "excluded", "withheld", "failed", "quarantined", "erased")
-RELEASED = ("blurred", "unchanged")
 # Lineage: the key of each step that made a row, by its column in the manifest and the folder of its receipts.
 KEY_COLUMNS = {
     "key_download": "raw",
@@ -42,7 +40,7 @@ def run(job: Job) -> None:
             f"params.yaml: review.required: {waiting} images wait for a reviewer: decide on them in data/review, "
             "or set review.required to false"
         )
-    unpinned = sum(shard.rows.height - len(shard.pins) for shard in job.shards)
+    unpinned = sum(shard.unpinned for shard in job.shards)
     metrics = _metrics(manifest, counts, waiting, unpinned)
     blurred = {
         f"blurred/{name}": payload["sha256"]
@@ -60,7 +58,10 @@ def run(job: Job) -> None:
                 "counts": counts,
                 "shards": len(job.shards),
                 "unpinned": unpinned,
-                "weights": {"name": job.params.detect.weights, "sha256": job.params.detect.sha256},
+                "weights": {
+                    "files": sorted(closings["weights"].receipt.payload),
+                    "sha256": job.params.detect.sha256,
+                },
                 "keys": {folder: closing.receipt.key for folder, closing in closings.items()},
                 "params": _params(job),
             },
@@ -84,13 +85,13 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
         if table["image_id"].to_list() != shard.image_ids:
             raise BlurlineError(f"data/{folder}/{shard.name}.parquet: not one row per manifest row, in order")
     check_released(merged, blurred)
-    extra = [c for c in job.params.release.public_columns if c in shard.rows.columns and c not in ("url", "sha256")]
+    extra = [c for c in job.params.release.public_columns if c not in ("url", "sha256")]
     return pl.concat(
         [
             blurred,
             raw.select("url", "sha256"),
             merged.select("state", faces=pl.col("faces").list.eval(pl.element().struct.field("blur")).list.sum()),
-            shard.rows.select(extra),
+            shard.rows.select(c if c in shard.rows.columns else pl.lit(None, pl.String).alias(c) for c in extra),
         ],
         how="horizontal",
     ).with_columns(
@@ -110,7 +111,7 @@ def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
         Naming the first image of which that does not hold.
     """
     for faces, row in zip(merged.iter_rows(named=True), blurred.iter_rows(named=True), strict=True):
-        if row["action"] not in RELEASED:
+        if row["action"] not in tables.RELEASED:
             continue
         if faces["status"] != "ok" or faces["state"] == "excluded":
             raise BlurlineError(f"{row['image_id']}: released, though {faces['status']} and {faces['state']}")
@@ -122,21 +123,23 @@ def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
 
 
 def check_duplicates(manifest: pl.DataFrame) -> None:
-    """Copies of one image are treated alike: a decision on one of them holds for all.
+    """Copies of one image end alike: a decision on one of them, to blur or to leave it out, holds for all.
 
     Raises
     ------
     BlurlineError
         Naming two copies that differ; pinning their hashes lets the plan see that they are copies.
     """
-    released = manifest.filter(pl.col("action").is_in(RELEASED))
-    for (_,), copies in released.filter(pl.col("sha256").is_duplicated()).group_by("sha256", maintain_order=True):
-        one, *others = copies.select("image_id", "regions").rows()
+    retrieved = manifest.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
+    for _, copies in retrieved.group_by("sha256", maintain_order=True):
+        one, *others = copies.select("image_id", "action", "regions").rows()
         for other in others:
-            if one[1] != other[1]:
+            # A wrong pin makes a row fail, whatever its copies do.
+            if "failed" not in (one[1], other[1]) and one[1:] != other[1:]:
                 raise BlurlineError(
-                    f"{one[0]} and {other[0]} have the same bytes but different blurred regions: run `blurline pin`, "
-                    "so that decisions on one of them reach the other, and run again"
+                    f"{one[0]} and {other[0]} have the same bytes, but one is {one[1]} and the other {other[1]}, or "
+                    "their blurred regions differ: run `blurline pin`, so that decisions on one of them reach the "
+                    "other, and run again"
                 )
 
 
@@ -148,7 +151,7 @@ def account(manifest: pl.DataFrame, rows: int) -> dict[str, int]:
     BlurlineError
         When a row is missing or has no outcome.
     """
-    counts = {outcome: int((manifest["action"] == outcome).sum()) for outcome in OUTCOMES}
+    counts = {outcome: int((manifest["action"] == outcome).sum()) for outcome in tables.OUTCOMES}
     if sum(counts.values()) != rows or manifest.height != rows:
         raise BlurlineError(
             f"data/blurred: {sum(counts.values())} rows have an outcome, the manifests list {rows}: every row must be "
@@ -161,11 +164,13 @@ def _params(job: Job) -> dict[str, Any]:
     """The params that the release depends on, from the receipts of the steps: not threads, batch and the like."""
     above = [job.input("weights", CLOSING), *(job.input(f, job.shards[0].name) for f in KEY_COLUMNS.values())]
     parts = [*(one.receipt.parts for one in above), job.parts]
-    return {path: value for one in parts for path, value in one["params"].items() if path != "dataset"}
+    # Where the weights came from may be a private path or a link with a token; `weights` names the files.
+    private = ("dataset", "detect.weights")
+    return {path: value for one in parts for path, value in one["params"].items() if path not in private}
 
 
 def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpinned: int) -> dict[str, Any]:
-    released = manifest.filter(pl.col("action").is_in(RELEASED))
+    released = manifest.filter(pl.col("action").is_in(tables.RELEASED))
     return {
         "images": counts,
         "faces_blurred": int(released["faces"].sum()),

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from blurline import tables, tars
-from blurline.boxes import Box, box_id
+from blurline.boxes import ALL_FRAMES, Box, box_id
 from blurline.detectors.yolo import Detection, Detector, Failure
 from blurline.errors import BlurlineError
 from blurline.images import decode
@@ -28,8 +28,6 @@ PARAMS = (
     "detect.half",
 )
 READS = ("weights", "download")
-
-ALL_FRAMES = -1
 
 
 def run(job: Job) -> None:
@@ -62,7 +60,7 @@ def _load(job: Job) -> tuple[Detector, str]:
     # A folder of weights (OpenVINO) is a payload of several files with one first part.
     first = {name.split("/", 1)[0] for name in weights.receipt.payload}
     if len(first) != 1:
-        raise BlurlineError("data/weights: want one file or folder of weights: delete it and run snakemake again")
+        raise BlurlineError("data/weights: want one file or folder of weights: run `blurline repair`, then snakemake")
     (file_name,) = first
     detector = Detector(
         weights.folder / file_name,

@@ -51,10 +51,10 @@ def run(job: Job) -> None:
     with (
         job.output() as output,
         tars.Writer(output.path(f"{job.shard}.tar")) as good,
-        ThreadPoolExecutor(settings.threads) as pool,
+        ThreadPoolExecutor(job.threads) as pool,
     ):
         quarantine: list[tuple[str, bytes]] = []
-        found = _in_order(pool, get, ((image, url) for image, url, _ in manifest), 2 * settings.threads)
+        found = _in_order(pool, get, ((image, url) for image, url, _ in manifest), 2 * job.threads)
         for (image_id, url, pinned), data in zip(manifest, found, strict=True):
             row = record(image_id, url, pinned, data, settings)
             rows.append(row)

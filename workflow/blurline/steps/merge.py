@@ -7,6 +7,7 @@ The rules, for each box:
   nobody stands by it any more;
 - boxes for one face unite; the detector's own box stays part of the union until as many reviewers have redrawn it as a
   rejection needs;
+- a face that somebody marked outside of the image withholds the image;
 - the later decision of a reviewer replaces the earlier one about the same box, at equal times the more protective one;
 - without a vote, the score decides: from `detect.confidence` on, the box is blurred.
 
@@ -18,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blurline import tables
-from blurline.boxes import Box, box_id
-from blurline.decisions import ALL_FRAMES, Decision
+from blurline.boxes import ALL_FRAMES, Box, box_id
+from blurline.decisions import Decision
 from blurline.job import Job
 
 ALGORITHM_VERSION = 1
@@ -28,6 +29,7 @@ PARAMS = ("detect.confidence", "review.match_iou", "review.reject_votes", "revie
 READS = ("detect",)
 
 FOR_FACE = ("accept", "add", "adjust")
+OUTSIDE = "a reviewer's box is outside the image"
 PROTECTIVE = ("accept", "add", "adjust", "exclude", "erase")
 
 
@@ -61,12 +63,10 @@ def run(job: Job) -> None:
     rules = Rules(job.params.detect.confidence, review.match_iou, review.reject_votes, review.window)
     detections = list(table.iter_rows(named=True))
     rows = [
-        {"image_id": row["image_id"], "sha256": row["sha256"], "status": row["status"]}
+        {"image_id": row["image_id"], "sha256": row["sha256"]}
         | merge(row, _for_image(row, detections, job.decisions), rules)
         for row in detections
     ]
-    for row, detected in zip(rows, detections, strict=True):
-        row["reason"] = row["reason"] or detected["reason"]
     with job.output() as output:
         tables.write(output.path(f"{job.shard}.parquet"), rows, tables.MERGED)
         for state in ("auto", "reviewed", "pending", "excluded"):
@@ -92,7 +92,7 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
     Parameters
     ----------
     image
-        Its row of the detections table: sha256, width, height and `faces`, the detector's boxes.
+        Its row of the detections table: sha256, status, reason, width, height and `faces`, the detector's boxes.
     decisions
         Those that concern the image, in any order; repeats change nothing.
     rules
@@ -101,16 +101,19 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
     Returns
     -------
     dict
-        `state` (excluded, pending, reviewed or auto), `reason` and `faces`, as in the merged table.
+        `status` (ok, or why the image must be withheld), `state` (excluded, pending, reviewed or auto), `reason` and
+        `faces`, as in the merged table.
     """
     decisions = sorted(_standing(image["sha256"], decisions), key=_order)
     for action, reason in (("erase", "erased"), ("exclude", "excluded by a reviewer")):
         if any(d.action == action for d in decisions):
-            return {"state": "excluded", "reason": reason, "faces": []}
+            return {"status": image["status"], "state": "excluded", "reason": reason, "faces": []}
     faces = [_Face(row) for row in image["faces"]]
+    misplaced = False
     for decision in decisions:
         if decision.action in (*FOR_FACE, "reject"):
-            _vote(image, faces, decision, rules)
+            placed = _vote(image, faces, decision, rules)
+            misplaced = misplaced or (decision.action in FOR_FACE and not placed)
     verdicts = [_verdict(face, rules) for face in faces]
     # A reviewer's box that nobody stands by any more is gone; a detector's stays on record as rejected.
     verdicts = [row for row in verdicts if not (row["origin"] == "reviewer" and row["verdict"] == "rejected")]
@@ -124,7 +127,9 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
         state = "reviewed"
     else:
         state = "auto"
-    return {"state": state, "reason": "", "faces": sorted(verdicts, key=_place)}
+    # Somebody saw a face, and where it is nobody knows: as good as not looked at.
+    status, reason = ("error", OUTSIDE) if misplaced and image["status"] == "ok" else (image["status"], image["reason"])
+    return {"status": status, "state": state, "reason": reason, "faces": sorted(verdicts, key=_place)}
 
 
 def _standing(sha256: str | None, decisions: Iterable[Decision]) -> Iterable[Decision]:
@@ -138,19 +143,24 @@ def _order(decision: Decision) -> tuple[Any, ...]:
     return (decision.decided_at, decision.action in PROTECTIVE, repr(decision.canonical()))
 
 
-def _vote(image: dict[str, Any], faces: list[_Face], decision: Decision, rules: Rules) -> None:
+def _vote(image: dict[str, Any], faces: list[_Face], decision: Decision, rules: Rules) -> bool:
+    """Give a reviewer's vote to the face it is about; whether there is one, and the box drawn lies in the image."""
     face = _find(faces, decision, rules.match_iou)
     if face is None and decision.action in FOR_FACE and decision.box is not None:
         face = _added(image, decision)
         if face is not None:
             faces.append(face)
     if face is None:
-        return
-    face.votes[decision.reviewer] = decision.action
-    if decision.action in ("add", "adjust") and decision.box is not None:
-        drawn = decision.box.clip(image["width"], image["height"])
-        if drawn.area:
-            face.boxes[decision.reviewer] = drawn
+        return False
+    who = decision.reviewer.casefold()
+    face.votes[who] = decision.action
+    face.boxes.pop(who, None)
+    if decision.action not in ("add", "adjust") or decision.box is None:
+        return True
+    drawn = decision.box.clip(image["width"] or 0, image["height"] or 0)
+    if drawn.area:
+        face.boxes[who] = drawn
+    return bool(drawn.area)
 
 
 def _find(faces: list[_Face], decision: Decision, match_iou: float) -> _Face | None:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from blurline.detectors.hashing import weights_digest
 from blurline.errors import BlurlineError
@@ -21,7 +22,8 @@ def file_name(weights: str) -> str:
     """The name below data/weights of what `detect.weights` names. ultralytics chooses its engine by that name."""
     if weights == BUILT_IN:
         return f"{BUILT_IN}.onnx"
-    return weights.rstrip("/").rsplit("/", 1)[-1]
+    path = urlsplit(weights).path if "://" in weights else weights
+    return path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def run(job: Job) -> None:
