@@ -2,21 +2,25 @@
 
 import hashlib
 import threading
+from collections.abc import Iterable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from blurline import plan, tables
 from blurline.detectors.hashing import weights_digest
+from blurline.detectors.yolo import Detection, Failure
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed
 from blurline.params import Download
 from blurline.receipts import CLOSING, files
-from blurline.steps import blur, checksum, download, weights
+from blurline.steps import blur, checksum, detect, download, weights
 from tests.workflow.project import small_images
 
 SHA = "a" * 64
@@ -219,3 +223,54 @@ def test_every_row_is_accounted_for() -> None:
     ):
         with pytest.raises(BlurlineError, match="every row must be accounted for"):
             checksum.account(table, rows)
+
+
+def detected(
+    project: Path, monkeypatch: pytest.MonkeyPatch, answers: list[list[Detection] | Failure]
+) -> dict[str, tuple[str, str, int]]:
+    """Run download and detect with a detector that gives these answers: image_id → status, reason, boxes."""
+    images = project / "data/sources/images"
+    names = small_images(images)[:3]
+    with Image.open(images / names[0]) as one, Image.open(images / names[1]) as two:
+        one.save(images / "moving.gif", save_all=True, append_images=[two])
+    (images / "text.jpg").write_text("no image")
+    rows = [f"{name},images/{name}\n" for name in (names[0], "moving.gif", "gone.jpg", names[1], "text.jpg", names[2])]
+    (project / "data/sources/one.csv").write_text("image_id,url\n" + "".join(rows))
+    (project / "face.pt").write_bytes(b"weights")
+    place(project, "face.pt", weights_digest(project / "face.pt"))
+
+    class Fake:
+        def __init__(self, path: Path, sha256: str, **settings: object) -> None:
+            assert path.read_bytes() == b"weights"
+
+        def detect(self, pixels: Iterable[np.ndarray]) -> Iterator[list[Detection] | Failure]:
+            # Like the real one, it reads ahead of its answers.
+            assert [image.shape for image in pixels] == [(256, 256, 3)] * 3
+            yield from answers
+
+    monkeypatch.setattr(detect, "Detector", Fake)
+    jobs = plan.load(project).jobs
+    download.run(jobs["download", "one-00000"])
+    detect.run(jobs["detect", "one-00000"])
+    table = pl.read_parquet(project / "data/detections/one-00000.parquet")
+    return {r["image_id"]: (r["status"], r["reason"], len(r["faces"])) for r in table.iter_rows(named=True)}
+
+
+def test_what_the_detector_cannot_judge_is_never_an_image_without_faces(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = Detection("face", 10, 20, 30, 40, score=0.9)
+    assert detected(project, monkeypatch, [[face, face], Failure("it broke"), []]) == {
+        "face.jpg": ("ok", "", 2),
+        "moving.gif": ("skipped", "several frames are not supported yet", 0),
+        "gone.jpg": ("skipped", "failed", 0),
+        "cat.jpg": ("error", "it broke", 0),
+        "text.jpg": ("skipped", "quarantined", 0),
+        "mirror.png": ("ok", "", 0),
+    }
+
+
+def test_a_detector_that_stops_early_stops_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BlurlineError, match="one-00000: the detector answered 1 images too few: run again"):
+        detected(project, monkeypatch, [[], []])
+    assert not (project / "data/detections").exists()

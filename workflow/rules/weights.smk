@@ -9,9 +9,9 @@ rule weights:
         "logs/weights/_step.{key}.log",
     benchmark:
         "logs/weights/_step.{key}.benchmark.tsv"
+    priority: 100  # wrong weights are known before much else is done
     conda:
         "../../envs/blurline.yaml"
-    priority: 100  # wrong weights are known before much else is done
     resources:
         mem_mb=2000,
     shell:
