@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import polars as pl
 import pytest
 import yaml
 
-from blurline import schemas
+from blurline import decisions, schemas
 from blurline.params import Params
 from blurline.plan import STEPS, folder
 from blurline.release.verify import PRIVATE
@@ -98,6 +99,23 @@ def test_the_architecture_page_gives_every_module_its_line(top: Path) -> None:
     modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"}
     listed = set(re.findall(r"^\| `([a-z_/]+\.py)` \|", page, re.MULTILINE))
     assert listed == modules
+
+
+def test_the_readmes_decisions_are_decisions(top: Path, tmp_path: Path) -> None:
+    lines = (top / "README.md").read_text().splitlines()
+    start = lines.index("    image_id,action,x1,y1,x2,y2,reviewer,decided_at,note")
+    block = [line.strip() for line in lines[start : lines.index("", start)]]
+    (tmp_path / "ann.csv").write_text("\n".join(block) + "\n")
+    found = decisions.read(tmp_path / "ann.csv", tmp_path)
+    assert [d.action for d in found] == ["reject", "add", "exclude"]
+    demo = pl.read_csv(top / "data/sources/demo.csv")["image_id"].to_list()
+    assert {d.image_id for d in found} <= set(demo)
+
+
+def test_the_readme_explains_every_action(top: Path) -> None:
+    text = (top / "README.md").read_text()
+    for action in get_args(decisions.Action):
+        assert f"`{action}`" in text, action
 
 
 def test_the_package_never_imports_snakemake_and_steps_never_each_other(top: Path) -> None:

@@ -5,10 +5,14 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from blurline import cli
+from blurline.errors import BlurlineError
+from blurline.release import verify as verifying
 from tests.workflow.project import Project
 
 
@@ -67,6 +71,22 @@ def test_what_the_errors_advise_works(project: Project, finished: Project) -> No
     assert project.data() == finished.data()
     project.run("blurline", "verify")
     assert "nothing to repair" in project.run("blurline", "repair")
+
+
+def test_an_edit_during_the_verification_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC locks what it finds after a stage's `blurline verify`: that must be what was verified."""
+    real = verifying.verify
+
+    def edited(*arguments: Any, **more: Any) -> verifying.Report:
+        report = real(*arguments, **more)
+        project.set("dataset.version", "9")
+        return report
+
+    monkeypatch.setattr(cli, "ROOT", project.path)
+    cli.verify()
+    monkeypatch.setattr(verifying, "verify", edited)
+    with pytest.raises(BlurlineError, match="changed during the verification: run again"):
+        cli.verify()
 
 
 def test_stale_data_is_called_stale_and_nothing_else(project: Project) -> None:
