@@ -176,7 +176,8 @@ class Index:
         self._of_unpinned: list[Decision] = []
         self.strangers: list[str] = []
         """image_ids of decisions that mean no image of any manifest: misspelt, or of a source that is gone."""
-        pinned = set(rows.values()) - {""}
+        hashes = set(rows.values())
+        pinned, any_unpinned = hashes - {""}, "" in hashes
         for decision in decisions:
             if not decision.sha256 and rows.get(decision.image_id):
                 # Say which bytes are meant, so that the merge of another shard knows a copy of them.
@@ -185,7 +186,7 @@ class Index:
             if decision.sha256:
                 self._by_sha256.setdefault(decision.sha256, []).append(decision)
             if decision.image_id not in rows and decision.sha256 not in pinned:
-                if decision.sha256 and "" in rows.values():
+                if decision.sha256 and any_unpinned:
                     self._of_unpinned.append(decision)
                 else:
                     self.strangers.append(decision.image_id)
