@@ -17,6 +17,7 @@ def run(job: Job) -> None:
         stale_receipt = receipts.parse_name(name) is not None and name != planned.get(owner)
         if owner != CLOSING and (owner not in planned or stale_receipt):
             leftover.append(name)
+    job.confirm()  # as a commit does: what a newer plan has made must not be taken for leftovers
     receipts.remove(folder, leftover)
     with job.output() as output:
         output.counts["shards"] = len(planned)
