@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ class Input:
 class Job:
     """One step on one shard, planned.
 
-    `parts` is what the key is made of; `inputs` maps (folder, shard) of every receipt to read to its key. `shards`,
-    `rows` and `decisions` are the git-tracked rows whose digests stand in `parts`; `owns_folder` says that the job
-    is the only one of its step, so that every other file in the folder is left over; `confirm` raises when the job is
-    not wanted any more.
+    `parts` is what the key is made of; `inputs` maps (folder, shard) of every receipt to read to its key. `rows`
+    (download), `decisions` (merge) and `shards` (checksum) are the git-tracked rows whose digests stand in `parts`;
+    `owns_folder` says that the job is the only one of its step, so that every other file in the folder is left over;
+    `confirm` raises when the job is not wanted any more.
     """
 
     root: Path
@@ -72,7 +73,7 @@ class Job:
     confirm: Callable[[], None] = lambda: None
     _read: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
         return receipts.key_of(self.parts)
 

@@ -89,6 +89,11 @@ def parse_name(name: str) -> tuple[str, str] | None:
     return (match["shard"], match["key"]) if match else None
 
 
+def keys_of(folder: Path, shard: str) -> list[str]:
+    """The keys of a shard's receipts in a folder: one, unless a job was killed or is under way."""
+    return [found[1] for path in sorted(folder.glob(f"{shard}.*.json")) if (found := parse_name(path.name))]
+
+
 def owner(name: str) -> str:
     """The shard that a file in a step's folder belongs to: shard names hold no dots."""
     return name.split(".", 1)[0]
