@@ -8,10 +8,9 @@ import polars as pl
 import pytest
 import yaml
 
-from blurline import decisions, schemas
+from blurline import decisions, performance, schemas
 from blurline.params import Params
-from blurline.plan import STEPS, folder
-from blurline.release.verify import PRIVATE
+from blurline.plan import PRIVATE, STEPS, folder
 
 # Git-tracked inputs that a step's key holds rows of, and the params that say which rows.
 ROWS = {"download": ["data/sources"], "merge": ["data/review"], "checksum": ["data/sources"]}
@@ -125,6 +124,12 @@ def test_the_package_never_imports_snakemake_and_steps_never_each_other(top: Pat
         assert not re.search(r"^\s*(import|from) snakemake", text, re.MULTILINE), path
         if path.parent.name == "steps":
             assert not re.search(r"^\s*(import|from) blurline\.steps", text, re.MULTILINE), path
+
+
+def test_the_rules_measure_jobs_where_performance_looks(top: Path) -> None:
+    for step in performance.STEPS:
+        place = performance.benchmark_file(step, "{shard}", "{key}")
+        assert f'benchmark:\n        "{place}"\n' in (top / "workflow/rules" / f"{step}.smk").read_text()
 
 
 def test_every_rule_names_its_log_and_environment(top: Path) -> None:

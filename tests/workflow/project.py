@@ -1,6 +1,7 @@
 """A temporary copy of the project with a small source, and the real snakemake, dvc and git to run in it."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -72,9 +73,18 @@ class Project:
 
     def is_idle(self) -> None:
         """Both tools have nothing to do, and the checksums hold."""
-        assert NOTHING in self.snakemake("-n")
+        assert self.planned() == []
         assert "up to date" in self.dvc("status")
         self.checksums_hold()
+
+    def planned(self) -> list[str]:
+        """The receipts that `blurline plan` and `snakemake -n` both say a run would make; fails where they differ."""
+        output = self.snakemake("-n")
+        says = re.findall(r"^    output: (data/\S+\.json)$", output, re.MULTILINE)
+        assert bool(says) is (NOTHING not in output)
+        state = json.loads(self.run("blurline", "plan", "--json"))
+        assert sorted(one["receipt"] for one in state["due"]) == sorted(says)
+        return sorted(says)
 
     def checksums_hold(self) -> None:
         subprocess.run(["sha256sum", "--check", "--quiet", "release/SHA256SUMS"], cwd=self.path / "data", check=True)

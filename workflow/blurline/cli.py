@@ -1,5 +1,6 @@
 """The command line: one function a command, no logic."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,11 @@ app = _App(
     no_args_is_help=True,
 )
 ROOT = Path()
+AsJson = Annotated[bool, typer.Option("--json", help="print it as JSON")]
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False)
 
 
 @app.command()
@@ -99,6 +105,30 @@ def repair(
     for name in removed:
         print(f"removed {name}")
     print("run snakemake to make them anew" if removed else "nothing to repair")
+
+
+@app.command("plan")
+def show_plan(as_json: AsJson = False) -> None:
+    """Say what would run, and for each job which part of its key changed. Runs nothing."""
+    from blurline import due, plan
+
+    planned = plan.load(ROOT)
+    state = due.examine(ROOT, planned)
+    print(_json(state.as_json()) if as_json else due.describe(planned, state))
+    if state.gaps:
+        raise BlurlineError(
+            f"{len(state.gaps)} receipts are missing below ones that were made from them: `dvc checkout` brings "
+            "recorded files back; `blurline repair` and then snakemake make them anew"
+        )
+
+
+@app.command("status")
+def show_status(as_json: AsJson = False) -> None:
+    """Count what is there, for each source and step: images, faces, failures, reviews, disk."""
+    from blurline import plan, status
+
+    found = status.examine(ROOT, plan.load(ROOT))
+    print(_json(found) if as_json else status.describe(found))
 
 
 @app.command()

@@ -1,20 +1,22 @@
 """A job: one step on one shard, with everything that its key was made from, and nothing else."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
-from blurline import receipts, tables
+from blurline import progress, receipts, tables
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.params import Params
 from blurline.receipts import Receipt
 from blurline.sources import Shard
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Job:
         with receipts.scratch(self.root, f"{self.step}.{self.shard}") as scratch:
             made = scratch / "made"
             made.mkdir()
-            output = Output(made)
+            output = Output(made, note=scratch / progress.FILE)
             yield output
             payload = {
                 name: {"sha256": receipts.file_digest(made / name), "bytes": (made / name).stat().st_size}
@@ -111,7 +113,12 @@ class Output:
     """Where a job writes: files by their final name, and the figures that its receipt shall hold."""
 
     folder: Path
+    note: Path
     counts: dict[str, int] = field(default_factory=dict)
+
+    def track(self, items: Iterable[T], total: int) -> Iterator[T]:
+        """Pass images on one by one, so that people can see how far the job is."""
+        return progress.track(items, self.note, total)
 
     def path(self, name: str) -> Path:
         return self.folder / name

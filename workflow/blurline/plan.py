@@ -37,6 +37,8 @@ STEPS: Mapping[str, ModuleType] = {
 }
 SHARDED = ("download", "detect", "merge", "blur")
 ABOVE = checksum.READS
+PRIVATE = ("weights", "download", "detect", "merge")  # steps whose output shows the people whom the release protects
+TARGETS = (("checksum", CLOSING), ("blur", CLOSING))  # what the workflow is asked for; a public clone has both
 PRIVATE_COLUMNS = ("url", "sha256")  # of the manifest; they lead back to the clear faces
 RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", *checksum.KEY_COLUMNS})
 
@@ -62,6 +64,11 @@ class Plan:
         """The path of a job's receipt, relative to the project."""
         job = self.jobs[step, shard]
         return f"data/{job.folder}/{receipts.file_name(shard, job.key)}"
+
+    def images(self) -> dict[str, dict[str, int]]:
+        """Step → receipt of each shard → how many images it stands for."""
+        sizes = {shard: job.rows.rows.height for (_, shard), job in self.jobs.items() if job.rows is not None}
+        return {step: {self.receipt(step, shard): sizes[shard] for shard in self.shards} for step in SHARDED}
 
     def shard_receipts(self, step: str) -> list[str]:
         """The receipts that the closing job of a sharded step waits for."""
@@ -104,6 +111,7 @@ def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str
             inputs = {(above, of): jobs[above, of].key for above, of in reads(step, shard.name)}
             rows = undecided if step == "merge" and concerning is None else _rows(step, shard, concerning)
             add(step, shard.name, rows, inputs)
+        jobs["download", shard.name].rows = shard
     for step in SHARDED:
         inputs = {(step, shard.name): jobs[step, shard.name].key for shard in shards}
         of_step = {"step": step, "shard": CLOSING, "inputs": _named(inputs)}

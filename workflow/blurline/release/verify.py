@@ -8,10 +8,8 @@ from pathlib import Path
 
 from blurline import receipts
 from blurline.errors import BlurlineError
-from blurline.plan import STEPS, Plan, folder
+from blurline.plan import PRIVATE, STEPS, Plan, folder
 from blurline.receipts import Receipt
-
-PRIVATE = ("weights", "download", "detect", "merge")
 
 
 @dataclass
