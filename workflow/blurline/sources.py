@@ -1,6 +1,6 @@
 """Source manifests, data/sources/<name>.csv or .parquet: reading, checking, cutting into shards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -8,10 +8,12 @@ from typing import Annotated
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from blurline.archives import chain
+from blurline.archives.errors import Unreadable
 from blurline.errors import BlurlineError
 
 FOLDER = "data/sources"
-SCHEMES = ("http", "https", "file", "package")
+SCHEMES = ("http", "https", "file", "package", *chain.SCHEMES)
 IMAGE_EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
@@ -31,7 +33,9 @@ class ManifestRow(BaseModel):
         str,
         Field(
             min_length=1,
-            description="http(s)://…, file://…, package://<python package>/<path>, or a path relative to the manifest",
+            description="http(s)://…, file://…, package://<python package>/<path>, or a path relative to the manifest; "
+            "tar://<member>::<one of these> and zip://<member>::<one of these> for a member of an archive that is a "
+            "local file (% and : in a member's name are written %25 and %3A)",
         ),
     ]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description="of the bytes at url")] = ""
@@ -99,14 +103,14 @@ def read(root: Path, name: str) -> Manifest:
     """
     path = find(root, name)
     shown = path.relative_to(root).as_posix()
-    rows = _read_strings(path, shown)
+    rows = read_strings(path, shown)
     for column in ("image_id", "url"):
         if column not in rows.columns:
             raise BlurlineError(f"{shown}:1: column {column} is missing: add it (there are: {', '.join(rows.columns)})")
     if "sha256" not in rows.columns:
         rows = rows.with_columns(pl.lit("").alias("sha256"))
     rows = rows.select("image_id", "url", pl.col("sha256").str.to_lowercase(), pl.exclude("image_id", "url", "sha256"))
-    _check(rows, shown)
+    check(rows, lambda index: f"{shown}:{index + 2}")
     return Manifest(name, path, rows)
 
 
@@ -153,7 +157,13 @@ def _split_extension(image_id: str) -> tuple[str, str]:
     return image_id, ""
 
 
-def _read_strings(path: Path, shown: str) -> pl.DataFrame:
+def is_plain_path(text: pl.Expr) -> pl.Expr:
+    """Whether text is a plain relative path, as image_ids are."""
+    return ~(text.str.contains(r"(^|/)(\.{0,2})(/|$)") | text.str.contains(r"[\\\x00-\x1f\x7f]"))
+
+
+def read_strings(path: Path, shown: str) -> pl.DataFrame:
+    """The table as it stands in a file, every value a string; `shown` is what errors call the file."""
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path).select(pl.all().cast(pl.String).fill_null(""))
@@ -176,14 +186,20 @@ def _read_strings(path: Path, shown: str) -> pl.DataFrame:
         raise BlurlineError(f"{shown}: cannot be read as a table ({problem}): mend or restore the file") from None
 
 
-def _check(rows: pl.DataFrame, shown: str) -> None:
-    """Raise for the first row that breaks a rule. Vectorised: manifests have millions of rows."""
+def check(rows: pl.DataFrame, place: Callable[[int], str]) -> None:
+    """Check rows of image_id, url and sha256. Vectorised: manifests have millions of rows.
+
+    Raises
+    ------
+    BlurlineError
+        For the first row that breaks a rule; `place` says where the row of an index (from 0) stands.
+    """
     image, url = pl.col("image_id"), pl.col("url")
     scheme = url.str.extract(r"^([A-Za-z][A-Za-z0-9+.-]*)://", 1).str.to_lowercase()
     rules: list[tuple[pl.Expr, str]] = [
         (image == "", "image_id is empty: give every image a unique relative path"),
         (
-            image.str.contains(r"(^|/)(\.{0,2})(/|$)") | image.str.contains(r"[\\\x00-\x1f\x7f]"),
+            ~is_plain_path(image),
             "image_id {image_id!r} is no plain relative path: no leading or double /, no . or .. parts, no backslashes",
         ),
         (image.str.strip_chars() != image, "image_id {image_id!r} begins or ends with a space: take it away"),
@@ -201,16 +217,40 @@ def _check(rows: pl.DataFrame, shown: str) -> None:
         ),
     ]
     for rule, message in rules:
-        bad = rows.with_row_index("line", offset=2).filter(rule)
+        bad = rows.with_row_index("row").filter(rule)
         if bad.height:
             row = bad.row(min(bad.height - 1, 1 if "twice" in message else 0), named=True)
-            raise BlurlineError(f"{shown}:{row['line']}: {message.format(**row)}")
+            raise BlurlineError(f"{place(row['row'])}: {message.format(**row)}")
+    _check_chains(rows, place)
     keys = pl.Series("key", [sample_key(image_id) for image_id in rows["image_id"]], dtype=pl.String)
-    clash = rows.with_row_index("line", offset=2).with_columns(keys).filter(pl.col("key").is_duplicated())
+    clash = rows.with_row_index("row").with_columns(keys).filter(pl.col("key").is_duplicated())
     if clash.height:
         key = clash["key"][0]
         one, other, *_ = clash.filter(pl.col("key") == key).iter_rows(named=True)
         raise BlurlineError(
-            f"{shown}:{other['line']}: image_id {other['image_id']!r} and {one['image_id']!r} "
-            f"(line {one['line']}) would be one sample {key!r} of a shard: rename one of them"
+            f"{place(other['row'])}: image_id {other['image_id']!r} and {one['image_id']!r} "
+            f"({place(one['row'])}) would be one sample {key!r} of a shard: rename one of them"
         )
+
+
+def _check_chains(rows: pl.DataFrame, place: Callable[[int], str]) -> None:
+    """Members of archives: every part is there, and the archive is a local file."""
+    chains = rows.with_row_index("row").filter(pl.col("url").str.contains(r"^(?i:tar|zip)://"))
+    locations: set[str] = set()
+    for row, url in chains.select("row", "url").iter_rows():
+        try:
+            _, location = chain.read(url)
+        except Unreadable as error:
+            raise BlurlineError(
+                f"{place(row)}: url {url!r}: {error.reason}: write tar://<member>::<path of the archive>, "
+                f"up to {chain.DEPTH} archives deep"
+            ) from None
+        if location in locations:
+            continue
+        locations.add(location)
+        scheme, separator, _ = location.partition("://")
+        if separator and scheme.lower() not in ("file", "package"):
+            raise BlurlineError(
+                f"{place(row)}: url {url!r}: an archive is read where it lies, and {scheme}:// is not on this "
+                "machine: fetch the archive, and use its path or a file:// url"
+            )
