@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 import polars as pl
@@ -151,9 +151,10 @@ def member(image_id: str, extension: str) -> str:
 
 
 def _split_extension(image_id: str) -> tuple[str, str]:
-    suffix = PurePosixPath(image_id).suffix
-    if suffix.lower() in IMAGE_EXTENSIONS:
-        return image_id.removesuffix(suffix), suffix
+    # By hand: this runs for every row of every manifest, and pathlib takes five times as long.
+    stem, dot, extension = image_id.rpartition(".")
+    if stem and not stem.endswith("/") and f".{extension}".lower() in IMAGE_EXTENSIONS:
+        return stem, dot + extension
     return image_id, ""
 
 

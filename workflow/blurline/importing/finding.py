@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,10 @@ HEAD = 64  # bytes that tell what a file is
 MAX_CLASS = 1024  # bytes of a .cls file
 SIDECARS = (".cls", ".json", ".txt")  # what WebDataset puts beside an image
 THREADS = min(16, (os.cpu_count() or 1) + 2)
+
+# Kinds of files that are passed over, beside extensions.
+HIDDEN, NO_EXTENSION = "hidden", "without extension"
+LINKS, SPECIAL_FILES, LINKED_FOLDERS = "link", "special file", "linked folder"
 
 Progress = Callable[[int, int], None]
 
@@ -119,19 +124,23 @@ class _Search:
         for folder, folders, names in os.walk(self._path, onerror=stop):
             for name in [name for name in folders if is_hidden(name)]:
                 folders.remove(name)
-                self._found.skipped["hidden"] += 1
+                self._found.skipped[HIDDEN] += 1
             folders.sort()
             # os.walk does not enter folders that are links: they may lead round in circles.
-            self._found.skipped["links to folders"] += sum(Path(folder, name).is_symlink() for name in folders)
+            self._found.skipped[LINKED_FOLDERS] += sum(Path(folder, name).is_symlink() for name in folders)
             for name in sorted(names):
                 if is_hidden(name):
-                    self._found.skipped["hidden"] += 1
+                    self._found.skipped[HIDDEN] += 1
                     continue
                 file = Path(folder, name)
                 try:
-                    files.append(_File(file, file.relative_to(self._path).as_posix(), file.stat().st_size))
+                    found = file.stat()
                 except OSError as error:
                     raise _unreadable(file, error) from None
+                if stat.S_ISREG(found.st_mode):
+                    files.append(_File(file, file.relative_to(self._path).as_posix(), found.st_size))
+                else:  # opening a pipe would wait for ever
+                    self._found.skipped[SPECIAL_FILES] += 1
         return files
 
     def _tasks(self, files: Iterable[_File]) -> Iterator["_Task"]:
@@ -226,9 +235,9 @@ def _hash_file(file: _File, url: str) -> Image | Skipped:
 def _hash_leaf(leaf: Leaf, path: str, url: str, origin: str) -> Image | Skipped:
     member = leaf.member
     if is_hidden(path):
-        return Skipped("hidden")
+        return Skipped(HIDDEN)
     if member.problem in (LINK, SPECIAL):
-        return Skipped("links" if member.problem == LINK else "special files")
+        return Skipped(LINKS if member.problem == LINK else SPECIAL_FILES)
     try:
         if member.problem:
             raise Unreadable(member.problem)
@@ -296,7 +305,7 @@ def _extension(path: str) -> str:
 
 
 def _kind(path: str) -> str:
-    return _extension(path) or "without extension"
+    return _extension(path) or NO_EXTENSION
 
 
 def _sample(path: str) -> str:

@@ -14,7 +14,7 @@ from blurline import sources
 from blurline.archives.formats import stem
 from blurline.errors import BlurlineError
 from blurline.importing import layout, manifest
-from blurline.importing.finding import Found, Progress, search
+from blurline.importing.finding import HIDDEN, NO_EXTENSION, Found, Progress, search
 from blurline.importing.manifest import Added
 from blurline.params_edit import edit
 
@@ -145,7 +145,7 @@ def _list(root: Path, name: str, listed: list[str]) -> bool:
 
 
 def _message(root: Path, name: str, added: Added, skipped: Counter[str], listed: bool) -> str:
-    copies = f" ({_count(added.copies, 'an exact copy', 'exact copies')} of another image)" if added.copies else ""
+    copies = f" ({_count(added.copies, 'exact copy', 'exact copies')} of another image)" if added.copies else ""
     already = f"; {added.already:,} were there already" if added.already else ""
     lines = [f"{name}: {_count(added.added, 'row')} added to {added.path.relative_to(root)}{copies}{already}"]
     if skipped.total():
@@ -157,7 +157,12 @@ def _message(root: Path, name: str, added: Added, skipped: Counter[str], listed:
 
 
 def _kinds(skipped: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()) if count)
+    plain = (".", HIDDEN, NO_EXTENSION)
+    return ", ".join(
+        f"{count:,} {kind}" if kind.startswith(plain) else _count(count, kind)
+        for kind, count in sorted(skipped.items())
+        if count
+    )
 
 
 def _count(number: int, one: str, several: str | None = None) -> str:
