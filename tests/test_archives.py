@@ -305,6 +305,15 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path, kind: str) -> N
             assert found == FILES["a.jpg"] or not checked or "stored" in kind
 
 
+@pytest.mark.parametrize("claim", [2999, 3001, 0])
+def test_a_zip_file_that_lies_about_a_size(tmp_path: Path, claim: int) -> None:
+    data = bytearray(deflated({"a.jpg": FILES["a.jpg"]}))
+    entry = data.index(b"PK\1\2")
+    data[entry + 24 : entry + 28] = struct.pack("<I", claim)
+    (tmp_path / "x").write_bytes(data)
+    assert reason("zip://a.jpg::x", tmp_path) == "archive damaged or truncated"
+
+
 def peak(action: Callable[[], object]) -> int:
     tracemalloc.start()
     try:

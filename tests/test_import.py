@@ -236,6 +236,12 @@ def test_webdataset_shards(project: Path, tmp_path: Path, with_class: bool) -> N
     assert set(downloaded(project).values()) == {("ok", "")}
 
 
+def test_sidecars_before_their_image_make_a_sample_too(project: Path, tmp_path: Path) -> None:
+    shards = {f"{n}.tar": tar({f"{n}.json": b"{}", f"{n}.png": picture(n, "PNG")}) for n in range(2)}
+    imported(project, tree(tmp_path / "x", shards))
+    assert rows(project, "x").columns == ["image_id", "url", "sha256"]
+
+
 def test_again_changes_nothing_and_new_images_go_to_the_end(project: Path, tmp_path: Path) -> None:
     folder = tree(tmp_path / "mine", {"b.jpg": picture(1), "d.jpg": picture(2)})
     imported(project, folder)
@@ -341,6 +347,12 @@ def twice() -> bytes:
     return stream.getvalue()
 
 
+def with_claim(data: bytes, size: int) -> bytes:
+    """A zip file whose directory claims another size for its first member."""
+    entry = data.index(b"PK\1\2")
+    return data[: entry + 24] + size.to_bytes(4, "little") + data[entry + 28 :]
+
+
 PLAIN = "(no leading or double /, no parts . or .., no backslashes): rename it, if need be in the unpacked archive; nothing was imported"
 AGAIN = "get the archive again, or unpack what can be saved and import the folder; nothing was imported"
 UNPACK = "unpack the archive and import the folder; nothing was imported"
@@ -365,6 +377,8 @@ ARCHIVES = [
     (locked_zip("a.jpg"), f"x.tar: member 1 'a.jpg': member is encrypted: {UNPACK}"),
     (stored({"a.jpg": b"a" * 99}, zipfile.ZIP_BZIP2), f"x.tar: member 1 'a.jpg': compression method not supported: {UNPACK}"),
     (stored({"a.jpg": picture(1)}).replace(picture(1), picture(2)), f"x.tar: member 1 'a.jpg': archive damaged or truncated: {UNPACK}"),
+    (with_claim(deflated({"a.jpg": picture(1)}), 10_000), f"x.tar: member 1 'a.jpg': archive damaged or truncated: {UNPACK}"),
+    (with_claim(deflated({"a.jpg": picture(1)}), 100), f"x.tar: member 1 'a.jpg': archive damaged or truncated: {UNPACK}"),
     (tar({"a.txt": b"", "b.cls": b""}), "x.tar: no image found (1 .txt): name what holds images"),
     (tar({"a.jpg": picture(1), "a.cls": b"\xff\xff"}), "x.tar: member 2 'a.cls': is no line of text that names a class: mend it; nothing was imported"),
     (tar({"a.jpg": picture(1), "a.cls": b"a\nb"}), "x.tar: member 2 'a.cls': is no line of text that names a class: mend it; nothing was imported"),
