@@ -47,7 +47,7 @@ def main() -> None:
     (found,) = detector(params).detect(iter([decode.decode_rgb(data.getvalue(), limits)]))
     assert not isinstance(found, Failure)
     boxes = [(one.x1, one.y1, one.x2, one.y2) for one in found if one.score >= params.detect.confidence]
-    print(f"{len(PEOPLE)} faces drawn, {len(boxes)} found: {[(b, round(o.score, 2)) for b, o in zip(boxes, found)]}")
+    print(f"{len(PEOPLE)} faces drawn, {len(boxes)} found")
     released = redact(data.getvalue(), boxes, style_of(params.blur), limits)
     with Image.open(io.BytesIO(released.data)) as opened:
         after = opened.convert("RGB")

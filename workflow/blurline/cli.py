@@ -156,6 +156,24 @@ def compare(
     print(f"{one} and {other} agree")
 
 
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="folders, tar or zip files, images")],
+    source: Annotated[str | None, typer.Option(help="the source to add to; else the path's own name")] = None,
+    prefix: Annotated[str, typer.Option(help="put before every image_id, such as people/")] = "",
+) -> None:
+    """Write images that lie in folders and archives into a source manifest, with their SHA-256s, and list it."""
+    from blurline.importing import run as importing
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("import", total=None)
+        message = importing.run(
+            ROOT, paths, source, prefix, lambda done, of: progress.update(bar, completed=done, total=of)
+        )
+    print(message)
+
+
 @app.command()
 def pin() -> None:
     """Write the SHA-256s of the images retrieved into the source manifests."""
