@@ -248,8 +248,9 @@ def make(path: Path, cache_type: str) -> Project:
     images = path / "data/sources/images"
     names = small_images(images)
     (path / "data/sources/small.csv").write_text(manifest(images, names))
-    (path / "data/review").mkdir()
-    (path / "data/review/.gitkeep").touch()
+    for name in ("data/review", "data/annotations"):
+        (path / name).mkdir()
+        (path / name / ".gitkeep").touch()
     project = Project(path, environment(path))
     for key, value in {"sources": ["small"], "shard_size": 3, "detect.image_size": 256}.items():
         project.set(key, value)

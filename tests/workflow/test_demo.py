@@ -13,7 +13,15 @@ from tests.workflow.project import environment as environment_of
 # The tables of the recorded release, for machines whose arithmetic differs in the last digits. They change only with
 # dvc.lock, in a commit that says why the release changed.
 REFERENCE = TOP / "tests/reference/demo"
-TRACKED = (".dvc/config", ".dvc/.gitignore", "dvc.lock", "data/sources", "data/review", "data/environment.json")
+TRACKED = (
+    ".dvc/config",
+    ".dvc/.gitignore",
+    "dvc.lock",
+    "data/sources",
+    "data/review",
+    "data/annotations",
+    "data/environment.json",
+)
 
 
 @pytest.fixture(scope="module")
