@@ -89,7 +89,9 @@ def verify(
         )
     # DVC locks what it finds after this command: what was verified must still be what is asked for.
     if plan.load(ROOT).keys() != planned.keys():
-        raise BlurlineError("params.yaml, data/sources or data/review changed during the verification: run again")
+        raise BlurlineError(
+            "params.yaml, data/sources, data/review or data/annotations changed during the verification: run again"
+        )
     absent = f"; not here, so not checked: {', '.join(report.absent)}" if report.absent else ""
     print(f"verified {step or 'the release'}: {report.files} files, {report.receipts} receipts{absent}")
 
@@ -170,6 +172,32 @@ def import_(
         bar = progress.add_task("import", total=None)
         message = importing.run(
             ROOT, paths, source, prefix, lambda done, of: progress.update(bar, completed=done, total=of)
+        )
+    print(message)
+
+
+@app.command("import-annotations")
+def import_annotations(
+    files: Annotated[list[Path], typer.Argument(help="Princeton's or COCO's annotation files, JSON")],
+    name: Annotated[str | None, typer.Option(help="of data/annotations/<name>.csv; else the file's own")] = None,
+    source: Annotated[str | None, typer.Option(help="the source that has the images; else all are searched")] = None,
+    category: Annotated[list[str] | None, typer.Option(help="import boxes of this category of COCO's")] = None,
+    skip_unknown: Annotated[bool, typer.Option(help="leave out images that no manifest has")] = False,
+) -> None:
+    """Write boxes that a data set comes with into data/annotations: blurred unless reviewers reject them."""
+    from blurline.importing import annotations as importing
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("import", total=None)
+        message = importing.run(
+            ROOT,
+            files,
+            name,
+            source,
+            category or [],
+            skip_unknown,
+            lambda done, of: progress.update(bar, completed=done, total=of),
         )
     print(message)
 
