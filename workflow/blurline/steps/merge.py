@@ -343,7 +343,7 @@ def _verdict(face: _Face, rules: Rules) -> dict[str, Any]:
     else:
         verdict = "pending"
     # Scores are stored as float32 with three decimals: compare the decimals, or 0.7 would be under 0.7.
-    over = origin == "imported" or round(face.row["score"], 3) >= rules.confidence
+    over = round(face.row["score"], 3) >= rules.confidence
     blur = verdict == "accepted" or (verdict == "pending" and over)
     return {
         **face.row,
