@@ -76,6 +76,21 @@ def test_again_adds_what_is_new_and_keeps_every_image_id(project: Path, tmp_path
     assert "0 rows added to data/sources/urls.csv; 4 were there already" in imported(project, path)
 
 
+def test_a_list_again_after_its_rows_were_pinned(project: Path, tmp_path: Path) -> None:
+    path = text(tmp_path, "url,image_id\nhttps://ex.org/a,a.jpg\n", "x.csv")
+    imported(project, path)
+    manifest = project / "data/sources/x.csv"
+    manifest.write_text(manifest.read_text().replace("ex.org/a,", f"ex.org/a,{'a' * 64}"))
+    before = manifest.read_bytes()
+    assert "0 rows added to data/sources/x.csv; 1 were there already" in imported(project, path)
+    assert manifest.read_bytes() == before
+    text(tmp_path, "url,image_id\nhttps://ex.org/b,a.jpg\n", "x.csv")
+    assert refused(project, path) == (
+        f"data/sources/x.csv:2: image_id 'a.jpg' has another url, so nobody knows whether {path}:2 is the same image: "
+        "import with a --prefix"
+    )
+
+
 def test_image_ids_that_tell_no_url(project: Path, tmp_path: Path) -> None:
     path = text(tmp_path, "https://ex.org/jane-doe.jpg\nhttps://ex.org/p?id=2\n")
     assert "tell the urls" not in imported(project, path, opaque_ids=True, prefix="web/")
@@ -142,7 +157,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("x.csv", "url,image_id\nhttps://a/b,a\nhttps://a/c,../a\n", {}, "{x}:3: image_id '../a' would be no plain relative path"),
     ("x.csv", "url,image_id\nhttps://a/b,a\n", {"opaque_ids": True}, "--opaque-ids: the list has image_ids of its own: leave it out"),
     ("x.csv", "url,sha256\nhttps://a/b,12\n", {}, "{x}:2: sha256 '12': want 64 hex digits"),
-    ("x.csv", "url,image_id\nhttps://a/b,u.jpg\n", {"source": "old"}, "data/sources/old.csv:2: image_id 'u.jpg' is not pinned, so nobody knows whether {x}:2 is the same image"),
+    ("x.csv", "url,image_id\nhttps://a/b,u.jpg\n", {"source": "old"}, "data/sources/old.csv:2: image_id 'u.jpg' has another url, so nobody knows whether {x}:2 is the same image"),
     ("x.csv", "url,image_id\nhttps://a/b,u.jpg\n", {}, "data/sources/old.csv:2: image_id 'u.jpg' is also that of {x}:2: an id names one image in all"),
     ("x.parquet", "no", {}, "{x}: cannot be read as a table"),
 ]  # fmt: skip

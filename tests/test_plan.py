@@ -210,6 +210,8 @@ def test_how_boxes_are_written_changes_nothing_and_every_box_counts(project: Pat
     ):
         path.write_text(text)
         assert changed(before, keys(project)) == {*SHARD, END}
+    path.write_text(BOXES + "2.jpg,1,2,3,4\n3.jpg,5,6,7,8\n")
+    assert changed(before, keys(project)) == set()
     path.rename(path.with_name("y.csv"))  # the name is the detector's
     assert changed(before, keys(project)) == {*SHARD, END}
 

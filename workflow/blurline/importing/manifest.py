@@ -86,9 +86,12 @@ def _new(found: pl.DataFrame, here: pl.DataFrame, shown: str) -> pl.DataFrame:
     moved = both.filter(unknown & (pl.col("url") != pl.col("url_there")))
     if moved.height:
         one = moved.row(0, named=True)
+        doubt, remedy = ("is not pinned", "run `blurline pin` first, or import")
+        if not one["sha256"]:
+            doubt, remedy = ("has another url", "import")
         raise BlurlineError(
-            f"{shown}:{one['row'] + 2}: image_id {one['image_id']!r} is not pinned, so nobody knows whether "
-            f"{one[ORIGIN]} is the same image: run `blurline pin` first, or import with a --prefix"
+            f"{shown}:{one['row'] + 2}: image_id {one['image_id']!r} {doubt}, so nobody knows whether "
+            f"{one[ORIGIN]} is the same image: {remedy} with a --prefix"
         )
     return found.join(there, on="image_id", how="anti", maintain_order="left")
 
