@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blurline.errors import BlurlineError
 
@@ -76,7 +76,8 @@ def verify(
     if step is not None and step not in plan.STEPS:
         raise BlurlineError(f"--step {step}: no such step: name one of {', '.join(plan.STEPS)}")
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("verify", total=None)
         planned = plan.load(ROOT)
         report = verifying.verify(ROOT, planned, step, lambda done, of: progress.update(bar, completed=done, total=of))
@@ -166,7 +167,8 @@ def import_(
     from blurline.importing import run as importing
 
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("import", total=None)
         message = importing.run(
             ROOT, paths, source, prefix, lambda done, of: progress.update(bar, completed=done, total=of)
