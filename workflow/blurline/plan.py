@@ -67,8 +67,12 @@ class Plan:
 
     def images(self) -> dict[str, dict[str, int]]:
         """Step → receipt of each shard → how many images it stands for."""
-        sizes = {shard: job.rows.rows.height for (_, shard), job in self.jobs.items() if job.rows is not None}
+        sizes = {shard: self.jobs["download", shard].parts["rows"]["manifest"]["rows"] for shard in self.shards}
         return {step: {self.receipt(step, shard): sizes[shard] for shard in self.shards} for step in SHARDED}
+
+    def without_rows(self) -> "Plan":
+        """The same plan, of which no job can be run: for who keeps it long and does not need millions of rows."""
+        return replace(self, jobs={at: replace(job, rows=None, shards=()) for at, job in self.jobs.items()})
 
     def shard_receipts(self, step: str) -> list[str]:
         """The receipts that the closing job of a sharded step waits for."""
@@ -99,6 +103,14 @@ def load(root: Path) -> Plan:
     return make(root, params, shards, reached.by_shard())
 
 
+def inputs_digest(root: Path) -> str:
+    """SHA-256 over the very bytes of all that `load` reads: while it stays, so does the plan."""
+    folders = (root / sources.FOLDER, root / decision_files.FOLDER)
+    paths = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in (".csv", ".parquet")]
+    files = [root / params_file.FILE, *paths]
+    return receipts.digest([[path.as_posix(), receipts.file_digest(path)] for path in files if path.is_file()])
+
+
 def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str, pl.DataFrame]) -> Plan:
     """Plan every job from data already read; `decisions` maps a shard's name to those that concern it, if any do."""
     jobs: dict[tuple[str, str], Job] = {}
@@ -119,8 +131,7 @@ def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str
         jobs["download", shard.name].rows = shard
     for step in SHARDED:
         inputs = {(step, shard.name): jobs[step, shard.name].key for shard in shards}
-        of_step = {"step": step, "shard": CLOSING, "inputs": _named(inputs)}
-        jobs[step, CLOSING] = _job(root, params, step, CLOSING, of_step, inputs)
+        jobs[step, CLOSING] = _closing(root, params, step, inputs)
     job = add("checksum", CLOSING, _public_rows(params, shards), {(s, CLOSING): jobs[s, CLOSING].key for s in ABOVE})
     job.shards = shards
     # Checksum reads the tables of every shard; their keys follow from the closing receipts in its own key.
@@ -183,12 +194,12 @@ def job(root: Path, step: str, shard: str, key: str, threads: int = 1) -> Job:
     BlurlineError
         When its key is another one: somebody edited params, a manifest or decisions after the run was planned.
     """
-    whole = step not in SHARDED or shard == CLOSING
+    closing = step in SHARDED and shard == CLOSING
+    candidates = _closing_job if closing else _shard_job if step in SHARDED else _whole_job
 
     def find() -> Job | None:
-        candidates = _whole_job(root, step, shard) if whole else _shard_job(root, step, shard)
         try:
-            return next((candidate for candidate in candidates if candidate.key == key), None)
+            return next((candidate for candidate in candidates(root, step, shard) if candidate.key == key), None)
         except pl.exceptions.PolarsError:
             return None  # a manifest that could be read when the run was planned
 
@@ -209,6 +220,22 @@ def _whole_job(root: Path, step: str, shard: str) -> Iterator[Job]:
         yield _job(root, params, step, shard, parts(step, shard, params.pick(weights.PARAMS), {}, {}), {})
     elif (step, shard) in (jobs := load(root).jobs):
         yield jobs[step, shard]
+
+
+def _closing_job(root: Path, step: str, shard: str) -> Iterator[Job]:
+    """A step's closing job, from the number of rows and the receipts that are there; failing that, the planned one."""
+    params = params_file.load(root)
+    present = receipts.by_shard(receipts.names(root / "data" / folder(step)))
+    shards = [name for source in params.sources for name in sources.shard_names(root, source, params.shard_size)]
+    if shards and all(len(present.get(name, [])) == 1 for name in shards):
+        inputs = {(step, name): receipts.parse_name(present[name][0])[1] for name in shards}  # type: ignore[index]
+        yield _closing(root, params, step, inputs)
+    yield from _whole_job(root, step, shard)
+
+
+def _closing(root: Path, params: Params, step: str, inputs: Mapping[tuple[str, str], str]) -> Job:
+    made_of = {"step": step, "shard": CLOSING, "inputs": _named(inputs)}
+    return _job(root, params, step, CLOSING, made_of, inputs)
 
 
 def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:

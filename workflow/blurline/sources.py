@@ -154,6 +154,12 @@ def cut(manifest: Manifest, shard_size: int) -> Iterator[Shard]:
         yield Shard(f"{manifest.name}-{number:05d}", manifest.name, manifest.rows.slice(start, shard_size))
 
 
+def shard_names(root: Path, name: str, shard_size: int) -> list[str]:
+    """The names of the shards of source `name`, by counting its rows; blank lines at its end count here."""
+    rows = scan(root, name, shard_size).select(pl.len()).collect().item()
+    return [f"{name}-{number:05d}" for number in range(-(-rows // shard_size))]
+
+
 def is_shard_of(name: str, sources: list[str]) -> bool:
     """Whether a shard has the name of one that may be cut from one of these sources."""
     source, _, number = name.rpartition("-")
