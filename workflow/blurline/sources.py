@@ -9,9 +9,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from blurline.errors import BlurlineError
+from blurline.fetch import urls
 
 FOLDER = "data/sources"
-SCHEMES = ("http", "https", "file", "package")
 IMAGE_EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
@@ -31,7 +31,8 @@ class ManifestRow(BaseModel):
         str,
         Field(
             min_length=1,
-            description="http(s)://…, file://…, package://<python package>/<path>, or a path relative to the manifest",
+            description="http(s)://…, s3://…, gs://… and what else fsspec knows, file://…, "
+            "package://<python package>/<path>, or a path relative to the manifest",
         ),
     ]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description="of the bytes at url")] = ""
@@ -180,6 +181,7 @@ def _check(rows: pl.DataFrame, shown: str) -> None:
     """Raise for the first row that breaks a rule. Vectorised: manifests have millions of rows."""
     image, url = pl.col("image_id"), pl.col("url")
     scheme = url.str.extract(r"^([A-Za-z][A-Za-z0-9+.-]*)://", 1).str.to_lowercase()
+    unknown = [s for s in rows.select(scheme.drop_nulls().unique())["url"] if not urls.is_known(s)]
     rules: list[tuple[pl.Expr, str]] = [
         (image == "", "image_id is empty: give every image a unique relative path"),
         (
@@ -192,8 +194,10 @@ def _check(rows: pl.DataFrame, shown: str) -> None:
         (image.is_duplicated(), "image_id {image_id!r} stands twice: an id names one image"),
         (url == "", "url is empty: say where {image_id!r} comes from"),
         (
-            scheme.is_not_null() & ~scheme.is_in(SCHEMES),
-            "url {url!r} has an unknown scheme: use " + ", ".join(f"{s}://" for s in SCHEMES) + " or a path",
+            scheme.is_in(unknown),
+            "url {url!r} has an unknown scheme: use "
+            + ", ".join(f"{s}://" for s in urls.BUILT_IN)
+            + ", s3://, gs:// or another that fsspec knows, or a path",
         ),
         (
             (pl.col("sha256") != "") & ~pl.col("sha256").str.contains(_SHA256),
@@ -204,6 +208,7 @@ def _check(rows: pl.DataFrame, shown: str) -> None:
         bad = rows.with_row_index("line", offset=2).filter(rule)
         if bad.height:
             row = bad.row(min(bad.height - 1, 1 if "twice" in message else 0), named=True)
+            row["url"] = urls.shown(row["url"])  # it may hold a password
             raise BlurlineError(f"{shown}:{row['line']}: {message.format(**row)}")
     keys = pl.Series("key", [sample_key(image_id) for image_id in rows["image_id"]], dtype=pl.String)
     clash = rows.with_row_index("line", offset=2).with_columns(keys).filter(pl.col("key").is_duplicated())

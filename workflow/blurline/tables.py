@@ -56,6 +56,9 @@ RAW: Schema = {
     "height": pl.Int32,
     "frames": pl.Int32,
     "orientation": pl.Int32,
+    "http_status": pl.Int32,
+    "final_url": pl.String,
+    "attempts": pl.Int32,
 }
 DETECTIONS: Schema = {
     "image_id": pl.String,

@@ -1,25 +1,40 @@
-"""download: fetch a shard's images, check them, and keep the bytes exactly as retrieved."""
+"""download: fetch a shard's images, check them, and keep the bytes exactly as retrieved.
+
+Equal answers make equal shards. So of a row that arrived the table tells nothing that depends on the moment: not how
+often it was tried (`attempts` is empty), and the status 200 of the whole even if it came in parts. `final_url` is part
+of what the server answered; it is kept without its query, where servers put tokens that are new each time. Of a row
+that failed everything is told. The job's log names the rows that took several attempts.
+"""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import track
 
 from blurline import sources, tables, tars
 from blurline.errors import BlurlineError
-from blurline.fetch import FetchFailed, fetch
+from blurline.fetch import Fetched, Fetcher, FetchFailed
 from blurline.images import decode
 from blurline.job import Job
 from blurline.params import Download
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "raw"
-PARAMS = ("download.max_bytes", "download.max_pixels")
+PARAMS = (
+    "download.max_bytes",
+    "download.max_pixels",
+    "download.max_redirects",
+    "download.honour_opt_out",
+    "download.allow_private_hosts",
+)
 READS = ()
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 EXTENSIONS = {
     "JPEG": ".jpg",
@@ -40,35 +55,37 @@ def run(job: Job) -> None:
     base = sources.find(job.root, job.rows.source).parent
     settings = job.params.download
     rows: list[dict[str, Any]] = []
-
-    def get(row: tuple[str, str]) -> bytes | FetchFailed:
-        try:
-            return fetch(row[1], base, max_bytes=settings.max_bytes, timeout=settings.timeout)
-        except FetchFailed as error:
-            return error
-
     manifest = job.rows.rows.select("image_id", "url", "sha256").rows()
-    with (
-        job.output() as output,
-        tars.Writer(output.path(f"{job.shard}.tar")) as good,
-        ThreadPoolExecutor(job.threads) as pool,
-    ):
-        quarantine: list[tuple[str, bytes]] = []
-        found = _in_order(pool, get, ((image, url) for image, url, _ in manifest), 2 * job.threads)
-        for (image_id, url, pinned), data in zip(manifest, found, strict=True):
-            row = record(image_id, url, pinned, data, settings)
+    with job.output() as output, ExitStack() as stack:
+        good = stack.enter_context(tars.Writer(output.path(f"{job.shard}.tar")))
+        aside: tars.Writer | None = None
+        fetcher = stack.enter_context(Fetcher(base, settings, output.scratch("arriving")))
+        found = _shown(fetcher.fetch_all(url for _, url, _ in manifest), job.shard, len(manifest))
+        for (image_id, url, pinned), one in zip(manifest, found, strict=True):
+            data = one.body.take() if isinstance(one, Fetched) else one
+            row = record(image_id, url, pinned, data, settings) | answer(one)
             rows.append(row)
             if isinstance(data, bytes) and row["status"] == "ok":
                 good.add(row["member"], data)
             elif isinstance(data, bytes) and row["status"] == "quarantined":
-                quarantine.append((row["member"], data))
-        if quarantine:
-            with tars.Writer(output.path(f"{job.shard}.quarantine.tar")) as aside:
-                for member, data in quarantine:
-                    aside.add(member, data)
+                aside = aside or stack.enter_context(tars.Writer(output.path(f"{job.shard}.quarantine.tar")))
+                aside.add(row["member"], data)
+            if isinstance(one, Fetched) and one.setbacks:
+                print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
         tables.write(output.path(f"{job.shard}.parquet"), rows, tables.RAW)
         for status in ("ok", "failed", "quarantined"):
             output.counts[status] = sum(row["status"] == status for row in rows)
+    for (status, reason), number in Counter((row["status"], row["reason"]) for row in rows).most_common():
+        print(f"{job.shard}: {number} {status}{': ' * bool(reason)}{reason}", file=sys.stderr)
+
+
+def answer(found: Fetched | FetchFailed) -> dict[str, Any]:
+    """What a row of the raw table tells of the way that its bytes took."""
+    return {
+        "http_status": found.http_status,
+        "final_url": found.final_url,
+        "attempts": found.attempts if isinstance(found, FetchFailed) else None,
+    }
 
 
 def record(image_id: str, url: str, pinned: str, data: bytes | FetchFailed, settings: Download) -> dict[str, Any]:
@@ -97,11 +114,7 @@ def record(image_id: str, url: str, pinned: str, data: bytes | FetchFailed, sett
     }
 
 
-def _in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], window: int) -> Iterator[R]:
-    """Like pool.map, but at most `window` results are held at once, however long the list is."""
-    todo = iter(items)
-    waiting: list[Future[R]] = [pool.submit(function, item) for item in islice(todo, window)]
-    while waiting:
-        done = waiting.pop(0).result()
-        waiting += [pool.submit(function, item) for item in islice(todo, 1)]
-        yield done
+def _shown(items: Iterable[T], shard: str, total: int) -> Iterator[T]:
+    """The same items, with a progress bar where a person looks on."""
+    console = Console(stderr=True)
+    yield from track(items, shard, total, console=console, disable=not console.is_terminal, transient=True)

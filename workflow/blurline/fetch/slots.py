@@ -1,0 +1,44 @@
+"""How many files are fetched at once: overall, and from one host; and hosts that asked for a pause."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+
+@dataclass
+class _Host:
+    free: asyncio.Semaphore
+    users: int = 0
+    resumes: float = 0.0  # time.monotonic() from which it may be asked again
+
+
+class Slots:
+    """Turns at fetching. Used by one event loop."""
+
+    def __init__(self, overall: int, per_host: int) -> None:
+        self._overall = asyncio.Semaphore(overall)
+        self._per_host = per_host
+        self._hosts: dict[str, _Host] = {}
+
+    @asynccontextmanager
+    async def take(self, host: str) -> AsyncIterator[None]:
+        """Wait for a turn at a host. Who waits for a busy host holds up nobody else."""
+        entry = self._hosts.setdefault(host, _Host(asyncio.Semaphore(self._per_host)))
+        entry.users += 1
+        try:
+            async with entry.free:
+                while (pause := entry.resumes - time.monotonic()) > 0:
+                    await asyncio.sleep(pause)
+                async with self._overall:
+                    yield
+        finally:
+            entry.users -= 1
+            if not entry.users and entry.resumes <= time.monotonic():
+                self._hosts.pop(host, None)  # a list may name millions of hosts
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Let nobody start at a host for so long: it said so to one of us."""
+        entry = self._hosts.setdefault(host, _Host(asyncio.Semaphore(self._per_host)))
+        entry.resumes = max(entry.resumes, time.monotonic() + seconds)
