@@ -66,7 +66,7 @@ CASES = [
     ("data/sources/one.csv", "b.jpg,", r"x\b.jpg,", r"data/sources/one.csv:3: image_id 'x\\b.jpg' is no plain relative path: no leading or double /, no . or .. parts, no backslashes"),
     ("data/sources/one.csv", "b.jpg,x/b.jpg", ",x/b.jpg", "data/sources/one.csv:3: image_id is empty: give every image a unique relative path"),
     ("data/sources/one.csv", "x/b.jpg", "", "data/sources/one.csv:3: url is empty: say where 'b.jpg' comes from"),
-    ("data/sources/one.csv", "x/b.jpg", "ftp://x/b.jpg", "data/sources/one.csv:3: url 'ftp://x/b.jpg' has an unknown scheme: use http://, https://, file://, package:// or a path"),
+    ("data/sources/one.csv", "x/b.jpg", "gopher://x/b.jpg", "data/sources/one.csv:3: url 'gopher://x/b.jpg' has an unknown scheme: use http://, https://, file://, package://, s3://, gs:// or another that fsspec knows, or a path"),
     ("data/sources/one.csv", MANIFEST, "image_id,url,sha256\na.jpg,a.jpg,12\n", "data/sources/one.csv:2: sha256 '12': want 64 hex digits"),
     ("data/sources/one.csv", "c.jpg,", "a.png,", "data/sources/one.csv:4: image_id 'a.png' and 'a.jpg' (line 2) would be one sample 'a' of a shard: rename one of them"),
     ("data/sources/one.csv", MANIFEST, "image_id,url\n", "data/sources: no image is listed: add rows to one"),
