@@ -288,6 +288,14 @@ def test_one_host_that_hangs_holds_up_nobody(server: Running, tmp_path: Path) ->
     assert last_good - start < 0.5
 
 
+def test_whatever_else_goes_wrong_is_one_row(server: Running, get: Get) -> None:
+    def lookup(host: str) -> list[str]:
+        raise RuntimeError("this is a defect")
+
+    found = failed(get(server.url("/good", "images.test"), lookup=lookup))
+    assert found.reason == "unexpected (RuntimeError)"
+
+
 def test_results_come_in_the_order_asked_for(server: Running, tmp_path: Path) -> None:
     seconds = [0.2, 0, 0.1, 0.05, 0, 0.15]
     paths = [server.url(f"/wait?seconds={s}&n={n}") for n, s in enumerate(seconds)] + [server.url("/gone")]

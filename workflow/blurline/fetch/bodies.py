@@ -17,7 +17,7 @@ LARGE = 2**20
 class Shelf:
     """Where bodies are kept until they are taken; its memory does not grow with their number or size."""
 
-    def __init__(self, folder: Path, max_bytes: int, memory: int = MEMORY) -> None:
+    def __init__(self, folder: Path, max_bytes: int, memory: int) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self._free = memory

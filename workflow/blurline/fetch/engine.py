@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from blurline.errors import BlurlineError
-from blurline.fetch import addresses, urls
+from blurline.fetch import addresses, bodies, urls
 from blurline.fetch.addresses import Lookup
 from blurline.fetch.bodies import Body, Shelf
 from blurline.fetch.failures import FetchFailed
@@ -64,7 +64,7 @@ class Fetcher:
         self._base = base
         self._settings = settings
         self._lookup = lookup
-        self._shelf = Shelf(scratch, settings.max_bytes)
+        self._shelf = Shelf(scratch, settings.max_bytes, bodies.MEMORY)
         self._slots = Slots(settings.concurrency, settings.per_host)
         self._readers: dict[str, Reader] = {}
         self._backoff = wait_exponential_jitter(

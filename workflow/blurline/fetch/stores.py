@@ -47,7 +47,7 @@ class Stores:
         with _failing():
             self._check_host(scheme, transfer.url)
             store, path = _open(scheme, transfer.url)
-            first = _part(store, path, 0)
+            first = _first(store, path)
             transfer.body.write(first)
             if len(first) == PART:
                 self._read_rest(store, path, transfer)
@@ -87,6 +87,17 @@ def _open(scheme: str, url: str) -> tuple[Any, str]:
 
 def _part(store: Any, path: str, start: int) -> bytes:
     return bytes(store.cat_file(path, start=start, end=start + PART))
+
+
+def _first(store: Any, path: str) -> bytes:
+    try:
+        return _part(store, path, 0)
+    except (FileNotFoundError, PermissionError, TimeoutError):
+        raise
+    except OSError:
+        if _version(store, path)[1] == 0:
+            return b""  # S3 knows no range of an empty object
+        raise
 
 
 def _version(store: Any, path: str) -> tuple[str, int | None]:
