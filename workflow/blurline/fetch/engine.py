@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
-
 from blurline.errors import BlurlineError
 from blurline.fetch import addresses, bodies, urls
 from blurline.fetch.addresses import Lookup
@@ -67,9 +65,6 @@ class Fetcher:
         self._shelf = Shelf(scratch, settings.max_bytes, bodies.MEMORY)
         self._slots = Slots(settings.concurrency, settings.per_host)
         self._readers: dict[str, Reader] = {}
-        self._backoff = wait_exponential_jitter(
-            multiplier=settings.backoff, max=LONGEST_BACKOFF, jitter=settings.backoff
-        )
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(ThreadPoolExecutor(settings.concurrency, "fetch"))
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
@@ -101,16 +96,17 @@ class Fetcher:
     async def _fetch(self, url: str) -> "Outcome":
         transfer = Transfer(url, self._shelf.body())
         setbacks: list[str] = []
-        again = AsyncRetrying(
-            stop=stop_after_attempt(1 + self._settings.retries),
-            wait=self._pause,
-            retry=retry_if_exception(lambda error: isinstance(error, FetchFailed) and error.transient),
-            before_sleep=lambda state: setbacks.append(str(state.outcome.exception()) if state.outcome else ""),
-            reraise=True,
-        )
         try:
             reader = self._reader(urls.scheme(url))
-            await again(reader.read, transfer)
+            while True:
+                try:
+                    await reader.read(transfer)
+                    break
+                except FetchFailed as setback:
+                    if not setback.transient or len(setbacks) == self._settings.retries:
+                        raise
+                    setbacks.append(setback.reason)
+                    await asyncio.sleep(self._pause(setback, len(setbacks)))
         except BlurlineError as error:
             return error
         except Exception as error:
@@ -123,12 +119,13 @@ class Fetcher:
         transfer.body.seal()
         return Fetched(transfer.body, transfer.http_status, transfer.final_url, tuple(setbacks))
 
-    def _pause(self, state: RetryCallState) -> float:
+    def _pause(self, setback: FetchFailed, attempts: int) -> float:
         """Seconds to the next attempt: what the server asked for, else twice as long each time; never all at once."""
-        failure = state.outcome.exception() if state.outcome else None
-        if isinstance(failure, FetchFailed) and failure.retry_after is not None:
-            return failure.retry_after + random.uniform(0, self._settings.backoff)  # noqa: S311 (no secret)
-        return self._backoff(state)
+        backoff = self._settings.backoff
+        wait = setback.retry_after
+        if wait is None:
+            wait = min(LONGEST_BACKOFF, backoff * 2 ** (attempts - 1))
+        return wait + random.uniform(0, backoff)  # noqa: S311 (no secret)
 
     def _reader(self, scheme: str) -> Reader:
         """Where a URL goes, by its scheme: a further kind of place is a further case here."""

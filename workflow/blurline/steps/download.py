@@ -20,7 +20,7 @@ from blurline import sources, tables, tars
 from blurline.errors import BlurlineError
 from blurline.fetch import Fetched, Fetcher, FetchFailed
 from blurline.images import decode
-from blurline.job import Job
+from blurline.job import Job, Output
 from blurline.params import Download
 
 ALGORITHM_VERSION = 2
@@ -53,30 +53,51 @@ def run(job: Job) -> None:
     if job.rows is None:
         raise BlurlineError("download runs on a shard")
     base = sources.find(job.root, job.rows.source).parent
-    settings = job.params.download
-    rows: list[dict[str, Any]] = []
-    manifest = job.rows.rows.select("image_id", "url", "sha256").rows()
+    manifest = job.rows.rows
+    outcomes: Counter[tuple[str, str]] = Counter()
     with job.output() as output, ExitStack() as stack:
-        good = stack.enter_context(tars.Writer(output.path(f"{job.shard}.tar")))
-        aside: tars.Writer | None = None
-        fetcher = stack.enter_context(Fetcher(base, settings, output.scratch("arriving")))
-        found = _shown(fetcher.fetch_all(url for _, url, _ in manifest), job.shard, len(manifest))
-        for (image_id, url, pinned), one in zip(manifest, found, strict=True):
-            data = one.body.take() if isinstance(one, Fetched) else one
-            row = record(image_id, url, pinned, data, settings) | answer(one)
-            rows.append(row)
-            if isinstance(data, bytes) and row["status"] == "ok":
-                good.add(row["member"], data)
-            elif isinstance(data, bytes) and row["status"] == "quarantined":
-                aside = aside or stack.enter_context(tars.Writer(output.path(f"{job.shard}.quarantine.tar")))
-                aside.add(row["member"], data)
-            if isinstance(one, Fetched) and one.setbacks:
-                print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
-        tables.write(output.path(f"{job.shard}.parquet"), rows, tables.RAW)
+        tar = Tars(output, job.shard, stack)
+        fetcher = stack.enter_context(Fetcher(base, job.params.download, output.scratch("arriving")))
+        found = _shown(fetcher.fetch_all(manifest["url"]), job.shard, manifest.height)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for (image_id, url, pinned), one in zip(
+                manifest.select("image_id", "url", "sha256").iter_rows(), found, strict=True
+            ):
+                data = one.body.take() if isinstance(one, Fetched) else one
+                row = record(image_id, url, pinned, data, job.params.download) | answer(one)
+                outcomes[row["status"], row["reason"]] += 1
+                if isinstance(data, bytes):
+                    tar.keep(row, data)
+                if isinstance(one, Fetched) and one.setbacks:
+                    print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
+                yield row
+
+        tables.write(output.path(f"{job.shard}.parquet"), rows(), tables.RAW)
         for status in ("ok", "failed", "quarantined"):
-            output.counts[status] = sum(row["status"] == status for row in rows)
-    for (status, reason), number in Counter((row["status"], row["reason"]) for row in rows).most_common():
+            output.counts[status] = sum(number for (one, _), number in outcomes.items() if one == status)
+    for (status, reason), number in outcomes.most_common():
         print(f"{job.shard}: {number} {status}{': ' * bool(reason)}{reason}", file=sys.stderr)
+
+
+class Tars:
+    """Where bytes are kept as they come: the shard's tar, and beside it, only if it is needed, the quarantine's."""
+
+    def __init__(self, output: Output, shard: str, stack: ExitStack) -> None:
+        self._output, self._shard, self._stack = output, shard, stack
+        self._good = self._open(f"{shard}.tar")
+        self._aside: tars.Writer | None = None
+
+    def keep(self, row: dict[str, Any], data: bytes) -> None:
+        """Write an image that arrived where its row says; a failed row's bytes are the wrong ones, and are let go."""
+        if row["status"] == "ok":
+            self._good.add(row["member"], data)
+        elif row["status"] == "quarantined":
+            self._aside = self._aside or self._open(f"{self._shard}.quarantine.tar")
+            self._aside.add(row["member"], data)
+
+    def _open(self, name: str) -> tars.Writer:
+        return self._stack.enter_context(tars.Writer(self._output.path(name)))
 
 
 def answer(found: Fetched | FetchFailed) -> dict[str, Any]:
