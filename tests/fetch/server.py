@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -151,9 +151,8 @@ class Handler(BaseHTTPRequestHandler):
             self.good()
 
     def longer(self) -> None:
-        """Says fewer bytes than it sends."""
-        self.send(200, DATA, length=100)
-        self.hang_up()
+        """Says fewer bytes than it sends, and keeps the connection open: the rest could be taken for an answer."""
+        self.send(200, DATA[:100] + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", length=100)
 
     def chunked(self) -> None:
         self.send_response(200)
@@ -174,6 +173,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for _ in range(100_000):
             self.wfile.write(b"x" * 1000)
+
+    def endless_head(self) -> None:
+        self.send_response(200)
+        for number in range(1_000_000):
+            self.send_header(f"X-{number}", "x" * 1000)
+            self.flush_headers()
 
     def huge(self) -> None:
         self.send(200, b"x", length=10**12)
@@ -196,7 +201,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, body, Content_Encoding=self.query.get("as", "gzip"))
 
     def robots(self) -> None:
-        self.send_response(200)
+        code = int(self.query.get("code", 200)) if self.turn == 1 else 200
+        self.send_response(code)
+        if code == 302:
+            self.send_header("Location", "/good")
         for value in self.query["say"].split("|"):
             self.send_header("X-Robots-Tag", value)
         self.send_header("Content-Length", str(len(DATA)))
@@ -245,6 +253,27 @@ class Proxy(Handler):
         parts = urlsplit(self.path)
         self.path = f"{parts.path}?{parts.query}"
         super().do_GET()
+
+    def do_CONNECT(self) -> None:
+        """A tunnel to a port of this machine, whatever name is asked for."""
+        self.server.seen.paths.append(self.path)
+        host, port = self.path.rsplit(":", 1)
+        if host == "down.test":
+            self.send_error(502)
+            return
+        with socket.create_connection(("127.0.0.1", int(port))) as there:
+            self.send_response(200)
+            self.end_headers()
+            threading.Thread(target=_copy, args=(there, self.connection), daemon=True).start()
+            _copy(self.connection, there)
+        self.close_connection = True
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 @dataclass

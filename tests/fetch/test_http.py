@@ -50,6 +50,7 @@ def test_a_plain_answer(server: Running, get: Get) -> None:
         ("/reset", "connection lost", None, 3),
         ("/nonsense", "bad answer", None, 1),
         ("/endless", "over max_bytes", 200, 1),
+        ("/endless-head", "bad answer", None, 1),
         ("/huge", "over max_bytes", 200, 1),
         ("/encoded?zeros=5000000", "over max_bytes", 200, 1),
         ("/encoded?cut=100", "truncated", 200, 3),
@@ -231,6 +232,14 @@ def test_opt_outs_are_honoured_unless_params_say_otherwise(server: Running, get:
     assert arrived(get(path, honour_opt_out=False)) == DATA
 
 
+def test_opt_outs_on_the_way(server: Running, get: Get) -> None:
+    assert failed(get(server.url("/robots?say=noai&code=302"))).reason == "opt-out"
+    assert failed(get(server.url("/robots?say=noindex&code=404"))).reason == "http 404"
+    assert arrived(get(server.url("/robots?say=nofollow&code=503"))) == DATA
+    assert failed(get(server.url("/robots?say=noindex&code=503"))).reason == "opt-out"  # of the image, at last
+    assert server.seen.count == 6
+
+
 def test_redirects_are_recorded_without_their_secrets(server: Running, get: Get) -> None:
     found = get(server.url(f"/moved?to=http://me:secret@127.0.0.1:{server.port}/good?X-Amz-Signature=abc"))
     assert isinstance(found, Fetched)
@@ -286,6 +295,13 @@ def test_one_host_that_hangs_holds_up_nobody(server: Running, tmp_path: Path) ->
     assert [type(one) for one in found] == [FetchFailed] * 8 + [Fetched] * 50
     last_good = max(t for t, path in zip(server.seen.times, server.seen.paths, strict=True) if "good" in path)
     assert last_good - start < 0.5
+
+
+def test_more_bytes_than_promised_are_no_other_answer(server: Running, tmp_path: Path) -> None:
+    with Fetcher(tmp_path, settings(per_host=1), tmp_path) as fetcher:
+        first, *others = fetcher.fetch_all([server.url("/longer"), *(server.url(f"/good?{n}") for n in range(3))])
+        assert arrived(first) == DATA[:100]
+        assert [arrived(one) for one in others] == [DATA] * 3
 
 
 def test_whatever_else_goes_wrong_is_one_row(server: Running, get: Get) -> None:

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from blurline.errors import BlurlineError
 from blurline.fetch import Fetched, FetchFailed
 from tests.fetch.conftest import Get
-from tests.fetch.server import Running, running
+from tests.fetch.server import Proxy, Running, running
 
 
 def lookup(host: str) -> list[str]:
@@ -79,3 +80,25 @@ def test_redirects_do_not_leave_https(secure: Running, server: Running, get: Get
     up = get(server.url(f"/moved?to={secure.url('/good', 'images.test')}"), lookup)
     assert isinstance(up, Fetched)
     assert up.final_url == secure.url("/good", "images.test")
+
+
+def test_through_a_proxy_too(secure: Running, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(handler=Proxy) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url(""))
+        assert isinstance(get(secure.url("/good", "images.test"), lookup), Fetched)
+        assert proxy.seen.paths == [f"images.test:{secure.port}"]
+        assert secure.seen.names == ["images.test"]
+        other = get(secure.url("/good", "other.test"), lookup)
+        assert isinstance(other, FetchFailed)
+        assert other.reason == "tls"
+        down = get(secure.url("/good", "down.test"), lookup, retries=1)
+        assert isinstance(down, FetchFailed)
+        assert (down.reason, down.attempts) == ("http 502", 2)
+
+
+def test_a_kind_of_proxy_that_is_not_supported_stops_the_run(
+    secure: Running, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://me:secret@127.0.0.1:1")
+    with pytest.raises(BlurlineError, match="the environment names a socks5 proxy: only http:// and https:// prox"):
+        get(secure.url("/good", "images.test"), lookup)

@@ -59,7 +59,7 @@ class Http:
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=self._settings.connect_timeout, sock_read=self._settings.timeout
             ),
-            headers={"User-Agent": self._settings.user_agent, "Accept": "image/*, */*;q=0.5"},
+            headers={"User-Agent": self._settings.user_agent},
             skip_auto_headers=["Accept-Encoding"],
             auto_decompress=False,  # aiohttp would unpack a bomb before we see its size
             cookie_jar=aiohttp.DummyCookieJar(),  # no row knows of another
@@ -85,7 +85,7 @@ class Http:
         with _failing():
             first = url = _parse(transfer.url)
             login = _login(url)
-        transfer.final_url = None
+        transfer.http_status = transfer.final_url = None
         for _ in range(self._settings.max_redirects + 1):
             # A password is for the server that it was given for.
             mine = login if url.origin() == first.origin() else {}
@@ -109,8 +109,8 @@ class Http:
                     url.with_user(None), headers=asked, proxy=proxy, allow_redirects=False
                 ) as answer:
                     transfer.http_status = answer.status
-                    if self._settings.honour_opt_out and headers.opts_out(answer.headers.getall("X-Robots-Tag", ())):
-                        raise FetchFailed(failures.OPT_OUT)
+                    if answer.status in {200, 206, *_REDIRECTS}:  # error pages often say noindex of themselves
+                        self._honour(answer)
                     if answer.status in _REDIRECTS:
                         return await _redirect(url, answer)
                     return await self._receive(answer, transfer, resume)
@@ -150,6 +150,10 @@ class Http:
         if (decoder is not None and not decoder.eof) or (transfer.total is not None and body.size != transfer.total):
             raise FetchFailed(failures.TRUNCATED, transient=True)
         return True
+
+    def _honour(self, answer: aiohttp.ClientResponse) -> None:
+        if self._settings.honour_opt_out and headers.opts_out(answer.headers.getall("X-Robots-Tag", ())):
+            raise FetchFailed(failures.OPT_OUT)
 
     def _check(self, answer: aiohttp.ClientResponse) -> None:
         """Refuse what the headers say is too large, or no image."""
@@ -281,6 +285,8 @@ def _failing() -> Iterator[None]:
         raise
     except TimeoutError:
         raise FetchFailed(failures.TIMEOUT, transient=True) from None
+    except aiohttp.ClientHttpProxyError as error:
+        raise FetchFailed(f"http {error.status}", transient=error.status in failures.RETRIED_STATUSES) from None
     except aiohttp.ClientPayloadError:
         raise FetchFailed(failures.TRUNCATED, transient=True) from None
     except (aiohttp.ClientSSLError, ssl.SSLError):

@@ -1,6 +1,7 @@
 """Object stores and whatever else fsspec knows: s3://, gs://, abfs://, sftp:// and so on."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from blurline.params import Download
 
 PART = 2 * 2**20
 """Bytes asked for at once: most images come in one answer."""
-_NAMES_A_HOST = frozenset({"ftp", "sftp", "ssh", "smb", "hdfs", "arrow_hdfs", "webhdfs", "webdav", "root"})
+_NAMES_A_HOST = frozenset(
+    {"ftp", "sftp", "ssh", "smb", "hdfs", "arrow_hdfs", "webhdfs", "webdav", "root", "jupyter", "jlab"}
+)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Schemes whose drivers are extras of this package."""
 
@@ -31,6 +34,8 @@ class Stores:
         self._settings = settings
         self._slots = slots
         self._lookup = lookup
+        self._open: dict[str, Any] = {}
+        self._opening = threading.Lock()
 
     async def read(self, transfer: Transfer) -> None:
         """See `transfer.Reader`."""
@@ -46,7 +51,7 @@ class Stores:
         scheme = urls.scheme(transfer.url)
         with _failing():
             self._check_host(scheme, transfer.url)
-            store, path = _open(scheme, transfer.url)
+            store, path = self._store(scheme, transfer.url)
             first = _first(store, path)
             transfer.body.write(first)
             if len(first) == PART:
@@ -70,19 +75,30 @@ class Stores:
         if _version(store, path) != (before, size) or size not in (None, transfer.body.size):
             raise FetchFailed(failures.CHANGED, transient=True)
 
+    def _store(self, scheme: str, url: str) -> tuple[Any, str]:
+        """The driver, and the path as it names it."""
+        try:
+            kind = fsspec.get_filesystem_class(scheme)
+        except ImportError as error:
+            extra = f"pip install 'blurline[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else "install it"
+            raise BlurlineError(
+                f"{scheme}:// needs a driver that is not there ({error}): {extra}, and run again"
+            ) from None
+        options = kind._get_kwargs_from_urls(url)
+        path = kind._strip_protocol(url)
+        if not kind.async_impl:
+            return fsspec.filesystem(scheme, **options), path  # one for each thread
+        # fsspec would make one for each thread, with connections of its own, though one serves all threads.
+        with self._opening:
+            name = f"{scheme} {sorted(options.items())}"
+            if name not in self._open:
+                self._open[name] = fsspec.filesystem(scheme, **options)
+        return self._open[name], path
+
     def _check_host(self, scheme: str, url: str) -> None:
         """A bucket's endpoint is the maintainer's choice; a host named in a manifest is checked like any other."""
         if scheme in _NAMES_A_HOST and not self._settings.allow_private_hosts:
             addresses.public(self._lookup(urlsplit(url).hostname or ""))
-
-
-def _open(scheme: str, url: str) -> tuple[Any, str]:
-    try:
-        store, path = fsspec.url_to_fs(url)
-    except ImportError as error:
-        extra = f"pip install 'blurline[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else "install it"
-        raise BlurlineError(f"{scheme}:// needs a driver that is not there ({error}): {extra}, and run again") from None
-    return store, path
 
 
 def _part(store: Any, path: str, start: int) -> bytes:

@@ -6,12 +6,23 @@ from urllib.parse import urlsplit
 
 BUILT_IN = ("http", "https", "file", "package")
 
-# fsspec's names for what is no place of its own: views of other file systems, this machine's memory, or what we read
-# ourselves (and more carefully).
+# fsspec's names for what is no place of its own: views of other file systems, the memory or services of this machine,
+# and what we read ourselves (and more carefully).
 _NO_STORE = frozenset(
     (
         *("http", "https", "file", "local", "memory", "data", "generic", "reference", "dir", "cached", "blockcache"),
-        *("filecache", "simplecache", "tar", "zip", "libarchive", "asynclocal", "asyncwrapper", "async_wrapper"),
+        *(
+            "filecache",
+            "simplecache",
+            "tar",
+            "zip",
+            "libarchive",
+            "asynclocal",
+            "asyncwrapper",
+            "async_wrapper",
+            "dask",
+            "pyscript",
+        ),
     )
 )
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
