@@ -228,6 +228,9 @@ class Handler(BaseHTTPRequestHandler):
         elif self.query.get("then") == "lie":
             # Ignores If-Range: a part of the other version, with its own tag.
             self.part(LARGE[::-1], half, '"two"')
+        elif self.query.get("then") == "gzip":
+            body, sizes = gzip.compress(data[half:]), f"bytes {half}-{len(data) - 1}/{len(data)}"
+            self.send(206, body, Content_Range=sizes, Content_Encoding="gzip", ETag=etag)
         elif self.query.get("then") == "shift":
             self.part(data, half + 4, etag)
         elif self.headers.get("If-Range") != etag:

@@ -1,5 +1,7 @@
 """The HTTP engine against a real server that misbehaves: what arrives, what is tried again, and why rows fail."""
 
+import resource
+import socket
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from blurline.errors import BlurlineError
 from blurline.fetch import Fetched, Fetcher, FetchFailed
 from tests.fetch.conftest import Get, settings
 from tests.fetch.server import DATA, LARGE, Running
@@ -184,6 +187,7 @@ def test_a_pause_holds_for_all_files_of_the_host(server: Running, tmp_path: Path
         ("?then=416", True, False),
         ("?then=lie", True, False),
         ("?then=shift", True, False),
+        ("?then=gzip", True, False),
         ("?etag=W/", False, False),  # a weak tag promises no equal bytes
     ],
 )
@@ -282,6 +286,32 @@ def test_connections_are_reused_and_bounded(server: Running, tmp_path: Path) -> 
         at_once, connections = most(**changes)
         assert 2 <= at_once <= limit
         assert connections <= limit
+
+
+def test_connections_to_hosts_that_nobody_waits_for_are_closed(server: Running, tmp_path: Path) -> None:
+    lists = [
+        [f"http://h{n}.test:{server.port}/good?{n}" for n in range(20)],
+        [server.url(f"/good?{n}") for n in range(20)],
+    ]
+    for paths, kept in zip(lists, (0, 19), strict=True):
+        server.seen.headers.clear()
+        with Fetcher(tmp_path, settings(per_host=1), tmp_path, lookup=lambda _: ["127.0.0.1"]) as fetcher:
+            assert all(isinstance(found, Fetched) for found in fetcher.fetch_all(paths))
+        assert [headers.get("connection") for headers in server.seen.headers].count("close") == 20 - kept
+
+
+def test_too_few_sockets_stop_the_run_and_are_no_failed_rows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with Fetcher(tmp_path, settings(concurrency=64, per_host=64), tmp_path) as fetcher:
+            list(fetcher.fetch_all(["x"]))  # all threads and files that it needs anyway
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 10, hard))
+            try:
+                with pytest.raises(BlurlineError, match=r"download.concurrency: more connections than .*`ulimit -n`"):
+                    list(fetcher.fetch_all(f"{url}{n}" for n in range(100)))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_one_host_that_hangs_holds_up_nobody(server: Running, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ addresses if names are hostile; with `allow_private_hosts` nothing is checked he
 """
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -88,18 +89,21 @@ class Http:
         transfer.http_status = transfer.final_url = None
         for _ in range(self._settings.max_redirects + 1):
             # A password is for the server that it was given for.
-            mine = login if url.origin() == first.origin() else {}
-            async with self._slots.take(f"{url.host}:{url.port}"):
-                found = await self._ask(url, mine, transfer, resume)
+            asked = dict(login) if url.origin() == first.origin() else {}
+            async with self._slots.take(f"{url.host}:{url.port}") as busy:
+                if not busy:
+                    # A list may name thousands of hosts: idle connections to all of them would use up the sockets.
+                    asked["Connection"] = "close"
+                found = await self._ask(url, asked, transfer, resume)
             if isinstance(found, bool):
                 return found
             url = found
             transfer.final_url = urls.shown(str(url))
         raise FetchFailed(failures.TOO_MANY_REDIRECTS)
 
-    async def _ask(self, url: URL, login: dict[str, str], transfer: Transfer, resume: bool) -> URL | bool:
-        """One request: the URL it redirects to, or whether the file was read."""
-        asked = {"Accept-Encoding": "identity", **login}
+    async def _ask(self, url: URL, asked: dict[str, str], transfer: Transfer, resume: bool) -> URL | bool:
+        """One request with these headers: the URL it redirects to, or whether the file was read."""
+        asked["Accept-Encoding"] = "identity"
         if resume and transfer.validator:
             asked |= {"Range": f"bytes={transfer.body.size}-", "If-Range": transfer.validator}
         with _failing():
@@ -130,7 +134,7 @@ class Http:
             # Never join two versions: it must be the same one, and go on exactly where we are.
             start, total = headers.content_range(answer.headers.get("Content-Range")) or (-1, None)
             same = headers.strong_etag(answer.headers.get("ETag")) == transfer.validator and total == transfer.total
-            if status == 416 or start != body.size or not same:
+            if status == 416 or start != body.size or not same or "Content-Encoding" in answer.headers:
                 return False
             transfer.http_status = 200  # of the whole, as if it had come in one go
         elif status == 200:
@@ -296,6 +300,11 @@ def _failing() -> Iterator[None]:
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, Blocked):
             raise FetchFailed(failures.BLOCKED) from None
+        if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
+            raise BlurlineError(
+                "params.yaml: download.concurrency: more connections than this machine lets a process open: lower it, "
+                "or raise the limit (`ulimit -n`), and run again"
+            ) from None
         raise FetchFailed(failures.CONNECT, transient=True) from None
     except (Blocked, socket.gaierror) as error:
         raise _unresolved(error) from None

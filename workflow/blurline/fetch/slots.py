@@ -23,16 +23,20 @@ class Slots:
         self._hosts: dict[str, _Host] = {}
 
     @asynccontextmanager
-    async def take(self, host: str) -> AsyncIterator[None]:
-        """Wait for a turn at a host. Who waits for a busy host holds up nobody else."""
+    async def take(self, host: str) -> AsyncIterator[bool]:
+        """Wait for a turn at a host. Who waits for a busy host holds up nobody else.
+
+        Tells whether others are waiting for the same host, so that a connection to it is worth keeping.
+        """
         entry = self._hosts.setdefault(host, _Host(asyncio.Semaphore(self._per_host)))
         entry.users += 1
         try:
+            await asyncio.sleep(0)  # those that were started with us want to be counted
             async with entry.free:
                 while (pause := entry.resumes - time.monotonic()) > 0:
                     await asyncio.sleep(pause)
                 async with self._overall:
-                    yield
+                    yield entry.users > 1
         finally:
             entry.users -= 1
             if not entry.users and entry.resumes <= time.monotonic():
