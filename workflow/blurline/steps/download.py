@@ -9,8 +9,10 @@ that failed everything is told. The job's log names the rows that took several a
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import islice
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -35,6 +37,7 @@ PARAMS = (
 READS = ()
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 EXTENSIONS = {
     "JPEG": ".jpg",
@@ -53,24 +56,29 @@ def run(job: Job) -> None:
     if job.rows is None:
         raise BlurlineError("download runs on a shard")
     base = sources.find(job.root, job.rows.source).parent
-    manifest = job.rows.rows
+    settings = job.params.download
+    manifest = job.rows.rows.select("image_id", "url", "sha256")
     outcomes: Counter[tuple[str, str]] = Counter()
+
+    def check(item: tuple[tuple[str, str, str], Fetched | FetchFailed]) -> tuple[dict[str, Any], bytes | FetchFailed]:
+        (image_id, url, pinned), one = item
+        data = one.body.take() if isinstance(one, Fetched) else one
+        if isinstance(one, Fetched) and one.setbacks:
+            print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
+        return record(image_id, url, pinned, data, settings) | answer(one), data
+
     with job.output() as output, ExitStack() as stack:
         tar = Tars(output, job.shard, stack)
-        fetcher = stack.enter_context(Fetcher(base, job.params.download, output.scratch("arriving")))
+        pool = stack.enter_context(ThreadPoolExecutor(job.threads))
+        fetcher = stack.enter_context(Fetcher(base, settings, output.scratch("arriving")))
         found = _shown(fetcher.fetch_all(manifest["url"]), job.shard, manifest.height)
 
         def rows() -> Iterator[dict[str, Any]]:
-            for (image_id, url, pinned), one in zip(
-                manifest.select("image_id", "url", "sha256").iter_rows(), found, strict=True
-            ):
-                data = one.body.take() if isinstance(one, Fetched) else one
-                row = record(image_id, url, pinned, data, job.params.download) | answer(one)
+            items = zip(manifest.iter_rows(), found, strict=True)
+            for row, data in _in_order(pool, check, items, 2 * job.threads):
                 outcomes[row["status"], row["reason"]] += 1
                 if isinstance(data, bytes):
                     tar.keep(row, data)
-                if isinstance(one, Fetched) and one.setbacks:
-                    print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
                 yield row
 
         tables.write(output.path(f"{job.shard}.parquet"), rows(), tables.RAW)
@@ -133,6 +141,16 @@ def record(image_id: str, url: str, pinned: str, data: bytes | FetchFailed, sett
         "frames": image.frames,
         "orientation": image.orientation,
     }
+
+
+def _in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], window: int) -> Iterator[R]:
+    """Like pool.map, but at most `window` results are held at once, however long the list is."""
+    todo = iter(items)
+    waiting: list[Future[R]] = [pool.submit(function, item) for item in islice(todo, window)]
+    while waiting:
+        done = waiting.pop(0).result()
+        waiting += [pool.submit(function, item) for item in islice(todo, 1)]
+        yield done
 
 
 def _shown(items: Iterable[T], shard: str, total: int) -> Iterator[T]:
