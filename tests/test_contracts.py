@@ -54,7 +54,12 @@ def test_stages_run_their_own_rules_and_verify(stages: dict[str, Any], step: str
 
 
 def test_every_param_is_part_of_a_key_or_known_to_change_nothing() -> None:
-    harmless = {"download.timeout", "download.threads", "detect.threads", "detect.batch"}
+    # How long to wait, how often to ask and how politely: a row that fails for it can be fetched again.
+    manners = {
+        *("retries", "backoff", "max_retry_after", "connect_timeout", "timeout", "total_timeout"),
+        *("concurrency", "per_host", "user_agent", "threads"),
+    }
+    harmless = {*(f"download.{name}" for name in manners), "detect.threads", "detect.batch"}
     cutting = {"sources", "shard_size"}
     keyed = {path for module in STEPS.values() for path in module.PARAMS}
     leaves = set()

@@ -16,7 +16,7 @@ from blurline.sources import Shard
 
 ALGORITHM_VERSION = 1
 FOLDER = "release"
-PARAMS = ("dataset", "release", "review.required")
+PARAMS = ("dataset", "release", "review.required", "download.max_failure_rate")
 READS = ("weights", "download", "detect", "merge", "blur")
 
 # Lineage: the key of each step that made a row, by its column in the manifest and the folder of its receipts.
@@ -35,6 +35,7 @@ def run(job: Job) -> None:
     manifest = pl.concat(tables_of.values())
     check_duplicates(manifest)
     counts = account(manifest, sum(shard.rows.height for shard in job.shards))
+    check_failures(manifest, job.params.download.max_failure_rate)
     waiting = int((manifest["state"] == "pending").sum())
     if job.params.review.required and waiting:
         raise BlurlineError(
@@ -152,6 +153,25 @@ def check_duplicates(manifest: pl.DataFrame) -> None:
                     "their blurred regions differ: run `blurline pin`, so that decisions on one of them reach the "
                     "other, and run again"
                 )
+
+
+def check_failures(manifest: pl.DataFrame, allowed: float) -> None:
+    """Not more rows failed to download than may: a release of what is left after an outage is nobody's wish.
+
+    Raises
+    ------
+    BlurlineError
+        Saying how many rows failed, and of what.
+    """
+    failed = manifest.filter(pl.col("action") == "failed")
+    if failed.height > allowed * manifest.height:
+        reasons = failed.group_by("reason").len().sort("len", "reason", descending=[True, False])
+        raise BlurlineError(
+            f"params.yaml: download.max_failure_rate: {failed.height} of {manifest.height} rows failed, "
+            f"{failed.height / manifest.height:.1%} where {allowed:.1%} may ("
+            + ", ".join(f"{number} {reason}" for reason, number in reasons.rows())
+            + "): have them fetched again with `blurline repair --failed`, or raise the limit"
+        )
 
 
 def account(manifest: pl.DataFrame, rows: int) -> dict[str, int]:

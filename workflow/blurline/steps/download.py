@@ -1,21 +1,36 @@
-"""download: fetch a shard's images, check them, and keep the bytes exactly as retrieved."""
+"""download: fetch a shard's images, check them, and keep the bytes exactly as retrieved.
+
+Equal answers make equal shards. So of a row that arrived the table tells nothing that depends on the moment: not how
+often it was tried (`attempts` is empty), and the status 200 of the whole even if it came in parts. `final_url` is part
+of what the server answered; it is kept without its query, where servers put tokens that are new each time. Of a row
+that failed everything is told. The job's log names the rows that took several attempts.
+"""
 
 import hashlib
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, TypeVar
 
 from blurline import sources, tables, tars
 from blurline.errors import BlurlineError
-from blurline.fetch import FetchFailed, fetch
+from blurline.fetch import Fetched, Fetcher, FetchFailed
 from blurline.images import decode
-from blurline.job import Job
+from blurline.job import Job, Output
 from blurline.params import Download
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "raw"
-PARAMS = ("download.max_bytes", "download.max_pixels")
+PARAMS = (
+    "download.max_bytes",
+    "download.max_pixels",
+    "download.max_redirects",
+    "download.honour_opt_out",
+    "download.allow_private_hosts",
+)
 READS = ()
 
 T = TypeVar("T")
@@ -39,37 +54,65 @@ def run(job: Job) -> None:
         raise BlurlineError("download runs on a shard")
     base = sources.find(job.root, job.rows.source).parent
     settings = job.params.download
-    rows: list[dict[str, Any]] = []
+    manifest = job.rows.rows.select("image_id", "url", "sha256")
+    outcomes: Counter[tuple[str, str]] = Counter()
 
-    def get(row: tuple[str, str]) -> bytes | FetchFailed:
-        try:
-            return fetch(row[1], base, max_bytes=settings.max_bytes, timeout=settings.timeout)
-        except FetchFailed as error:
-            return error
+    def check(item: tuple[tuple[str, str, str], Fetched | FetchFailed]) -> tuple[dict[str, Any], bytes | FetchFailed]:
+        (image_id, url, pinned), one = item
+        data = one.body.take() if isinstance(one, Fetched) else one
+        if isinstance(one, Fetched) and one.setbacks:
+            print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
+        return record(image_id, url, pinned, data, settings) | answer(one), data
 
-    manifest = job.rows.rows.select("image_id", "url", "sha256").rows()
-    with (
-        job.output() as output,
-        tars.Writer(output.path(f"{job.shard}.tar")) as good,
-        ThreadPoolExecutor(job.threads) as pool,
-    ):
-        quarantine: list[tuple[str, bytes]] = []
-        found = _in_order(pool, get, ((image, url) for image, url, _ in manifest), 2 * job.threads)
-        fetched = zip(manifest, found, strict=True)
-        for (image_id, url, pinned), data in output.track(fetched, len(manifest)):
-            row = record(image_id, url, pinned, data, settings)
-            rows.append(row)
-            if isinstance(data, bytes) and row["status"] == "ok":
-                good.add(row["member"], data)
-            elif isinstance(data, bytes) and row["status"] == "quarantined":
-                quarantine.append((row["member"], data))
-        if quarantine:
-            with tars.Writer(output.path(f"{job.shard}.quarantine.tar")) as aside:
-                for member, data in quarantine:
-                    aside.add(member, data)
-        tables.write(output.path(f"{job.shard}.parquet"), rows, tables.RAW)
+    with job.output() as output, ExitStack() as stack:
+        tar = Tars(output, job.shard, stack)
+        pool = stack.enter_context(ThreadPoolExecutor(job.threads))
+        fetcher = stack.enter_context(Fetcher(base, settings, output.scratch("arriving")))
+        found = fetcher.fetch_all(manifest["url"])
+
+        def rows() -> Iterator[dict[str, Any]]:
+            items = zip(manifest.iter_rows(), found, strict=True)
+            checked = _in_order(pool, check, items, 2 * job.threads)
+            for row, data in output.track(checked, manifest.height):
+                outcomes[row["status"], row["reason"]] += 1
+                if isinstance(data, bytes):
+                    tar.keep(row, data)
+                yield row
+
+        tables.write(output.path(f"{job.shard}.parquet"), rows(), tables.RAW)
         for status in ("ok", "failed", "quarantined"):
-            output.counts[status] = sum(row["status"] == status for row in rows)
+            output.counts[status] = sum(number for (one, _), number in outcomes.items() if one == status)
+    for (status, reason), number in outcomes.most_common():
+        print(f"{job.shard}: {number} {status}{': ' * bool(reason)}{reason}", file=sys.stderr)
+
+
+class Tars:
+    """Where bytes are kept as they come: the shard's tar, and beside it, only if it is needed, the quarantine's."""
+
+    def __init__(self, output: Output, shard: str, stack: ExitStack) -> None:
+        self._output, self._shard, self._stack = output, shard, stack
+        self._good = self._open(f"{shard}.tar")
+        self._aside: tars.Writer | None = None
+
+    def keep(self, row: dict[str, Any], data: bytes) -> None:
+        """Write an image that arrived where its row says; a failed row's bytes are the wrong ones, and are let go."""
+        if row["status"] == "ok":
+            self._good.add(row["member"], data)
+        elif row["status"] == "quarantined":
+            self._aside = self._aside or self._open(f"{self._shard}.quarantine.tar")
+            self._aside.add(row["member"], data)
+
+    def _open(self, name: str) -> tars.Writer:
+        return self._stack.enter_context(tars.Writer(self._output.path(name)))
+
+
+def answer(found: Fetched | FetchFailed) -> dict[str, Any]:
+    """What a row of the raw table tells of the way that its bytes took."""
+    return {
+        "http_status": found.http_status,
+        "final_url": found.final_url,
+        "attempts": found.attempts if isinstance(found, FetchFailed) else None,
+    }
 
 
 def record(image_id: str, url: str, pinned: str, data: bytes | FetchFailed, settings: Download) -> dict[str, Any]:
