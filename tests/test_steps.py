@@ -240,7 +240,7 @@ def test_too_many_failed_downloads_stop_the_release(failed: int, allowed: float,
     if failed == 6:
         assert str(caught.value) == (
             "params.yaml: download.max_failure_rate: 6 of 10 rows failed, 60.0% where 50.0% may (3 dns, 2 http 404, "
-            "1 timeout): have them fetched again with `blurline repair --failed`, or raise the limit"
+            "1 timeout): ask for them again with `blurline retry`, or raise the limit"
         )
 
 

@@ -97,16 +97,35 @@ def verify(
 
 
 @app.command()
-def repair(
-    failed: Annotated[bool, typer.Option("--failed", help="also fetch shards with failed rows again")] = False,
-) -> None:
+def repair() -> None:
     """Remove the receipts of missing or damaged files, and those made from them; snakemake then makes them anew."""
     from blurline.release import repair as repairing
 
-    removed = repairing.repair(ROOT, failed)
+    removed = repairing.repair(ROOT)
     for name in removed:
         print(f"removed {name}")
     print("run snakemake to make them anew" if removed else "nothing to repair")
+
+
+@app.command()
+def retry() -> None:
+    """Ask for failed rows again: a round in data/sources/retries.csv for each shard that has some."""
+    from blurline import plan, retries, status
+
+    failed = status.failed(ROOT, plan.load(ROOT))
+    for shard, number in (retries.append(ROOT, failed) if failed else {}).items():
+        print(f"{shard}: {failed[shard]} failed rows: round {number}")
+    print("run snakemake to ask for them" if failed else "no row has failed")
+
+
+@app.command("duplicates")
+def show_duplicates(as_json: AsJson = False) -> None:
+    """List images that occur more than once, by the same bytes and by nearly the same picture."""
+    from blurline import duplicates, plan, status
+
+    rows = status.retrieved(ROOT, plan.load(ROOT))
+    found = {"exact": duplicates.exact(rows), "near": duplicates.near(rows)}
+    print(_json(found) if as_json else duplicates.describe(found))
 
 
 @app.command("plan")

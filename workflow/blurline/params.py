@@ -114,6 +114,8 @@ class Params(_Group):
         twice = sorted({name for name in self.sources if self.sources.count(name) > 1})
         if twice:
             raise ValueError(f"sources: {', '.join(twice)} is listed twice")
+        if "retries" in self.sources:
+            raise ValueError("sources: retries is the name of another file in data/sources: rename the manifest")
         return self
 
     def pick(self, paths: tuple[str, ...]) -> dict[str, Any]:

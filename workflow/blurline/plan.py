@@ -18,7 +18,7 @@ import polars as pl
 from blurline import decisions as decision_files
 from blurline import params as params_file
 from blurline import reach as reaching
-from blurline import receipts, sources, tables
+from blurline import receipts, retries, sources, tables
 from blurline.errors import BlurlineError
 from blurline.job import Job
 from blurline.params import Params
@@ -40,7 +40,7 @@ ABOVE = checksum.READS
 PRIVATE = ("weights", "download", "detect", "merge")  # steps whose output shows the people whom the release protects
 TARGETS = (("checksum", CLOSING), ("blur", CLOSING))  # what the workflow is asked for; a public clone has both
 PRIVATE_COLUMNS = ("url", "sha256")  # of the manifest; they lead back to the clear faces
-RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", *checksum.KEY_COLUMNS})
+RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", "phash", *checksum.KEY_COLUMNS})
 
 
 def folder(step: str) -> str:
@@ -100,7 +100,7 @@ def load(root: Path) -> Plan:
         raise BlurlineError(f"{sources.FOLDER}: no image is listed: add rows to {', '.join(params.sources)}")
     reached = reaching.reach(decision_files.read_all(root), _listed(shards))
     _check_strangers(root, params, reached.strangers, manifests)
-    return make(root, params, shards, reached.by_shard())
+    return make(root, params, shards, reached.by_shard(), retries.read(root))
 
 
 def inputs_digest(root: Path) -> str:
@@ -111,8 +111,17 @@ def inputs_digest(root: Path) -> str:
     return receipts.digest([[path.as_posix(), receipts.file_digest(path)] for path in files if path.is_file()])
 
 
-def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str, pl.DataFrame]) -> Plan:
-    """Plan every job from data already read; `decisions` maps a shard's name to those that concern it, if any do."""
+def make(
+    root: Path,
+    params: Params,
+    shards: list[Shard],
+    decisions: Mapping[str, pl.DataFrame],
+    rounds: Mapping[str, int],
+) -> Plan:
+    """Plan every job from data already read.
+
+    `decisions` maps a shard's name to those that concern it, if any do; `rounds` to its last round of `retries`.
+    """
     jobs: dict[tuple[str, str], Job] = {}
     picked = {step: params.pick(module.PARAMS) for step, module in STEPS.items()}
     undecided = _rows("merge", None, pl.DataFrame(schema=decision_files.SCHEMA))
@@ -126,7 +135,10 @@ def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str
         concerning = decisions.get(shard.name)
         for step in SHARDED:
             inputs = {(above, of): jobs[above, of].key for above, of in reads(step, shard.name)}
-            rows = undecided if step == "merge" and concerning is None else _rows(step, shard, concerning)
+            if step == "merge" and concerning is None:
+                rows = undecided
+            else:
+                rows = _rows(step, shard, concerning, rounds.get(shard.name, 0))
             add(step, shard.name, rows, inputs)
         jobs["download", shard.name].rows = shard
     for step in SHARDED:
@@ -243,9 +255,9 @@ def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:
     params = params_file.load(root)
     if not sources.is_shard_of(name, params.sources):
         return
-    rows, decisions = None, None
+    rows, decisions, round_ = None, None, 0
     if step == "download":
-        rows = sources.read_shard(root, name, params.shard_size)
+        rows, round_ = sources.read_shard(root, name, params.shard_size), retries.read(root).get(name, 0)
     elif step == "merge":
         every = decision_files.read_all(root)
         listed = [sources.scan(root, source, params.shard_size) for source in params.sources]
@@ -254,7 +266,7 @@ def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:
     above = reads(step, name)
     for keys in itertools.product(*(receipts.keys_of(root / "data" / folder(s), of) for s, of in above)):
         inputs = dict(zip(above, keys, strict=True))
-        made_of = parts(step, name, params.pick(STEPS[step].PARAMS), _rows(step, rows, decisions), inputs)
+        made_of = parts(step, name, params.pick(STEPS[step].PARAMS), _rows(step, rows, decisions, round_), inputs)
         found = _job(root, params, step, name, made_of, inputs)
         found.rows = rows
         found.decisions = decision_files.of_rows(decisions) if decisions is not None else ()
@@ -266,10 +278,11 @@ def _listed(shards: list[Shard]) -> pl.DataFrame:
     return pl.concat(shard.rows.select("image_id", "sha256", shard=pl.lit(shard.name)) for shard in shards)
 
 
-def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None) -> dict[str, Any]:
+def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None, round_: int = 0) -> dict[str, Any]:
     """Number and digest of the git-tracked rows that a step reads for a shard."""
     if step == "download" and shard is not None:
-        return {"manifest": _digest(shard.rows.select("image_id", "url", "sha256"))}
+        manifest = _digest(shard.rows.select("image_id", "url", "sha256"))
+        return {"manifest": manifest} | ({"retry": round_} if round_ else {})
     if step == "merge" and decisions is not None:
         return {"decisions": _digest(decisions.select(decision_files.KEYED))}
     return {}
@@ -299,7 +312,7 @@ def _check_strangers(root: Path, params: Params, strangers: list[str], manifests
     gone = {
         image
         for path in sorted((root / sources.FOLDER).iterdir())
-        if path.suffix in (".csv", ".parquet") and path.stem not in params.sources
+        if path.suffix in (".csv", ".parquet") and path.stem not in (*params.sources, retries.NAME)
         for image in sources.read(root, path.stem).rows["image_id"].to_list()
     }
     for image in strangers:

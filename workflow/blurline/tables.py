@@ -57,6 +57,7 @@ RAW: Schema = {
     "height": pl.Int32,
     "frames": pl.Int32,
     "orientation": pl.Int32,
+    "phash": pl.String,
     "http_status": pl.Int32,
     "final_url": pl.String,
     "attempts": pl.Int32,

@@ -7,14 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from blurline import environment, performance, tables
+from blurline import duplicates, environment, performance, tables
 from blurline.boxes import Box
 from blurline.errors import BlurlineError
 from blurline.job import Job
 from blurline.receipts import CLOSING, file_digest
 from blurline.sources import Shard
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "release"
 PARAMS = ("dataset", "release", "review.required", "download.max_failure_rate")
 READS = ("weights", "download", "detect", "merge", "blur")
@@ -44,12 +44,13 @@ def run(job: Job) -> None:
         )
     unpinned = sum(shard.unpinned for shard in job.shards)
     metrics = _metrics(manifest, counts, waiting, unpinned)
+    metrics["duplicates"] = duplicates.count(manifest)
     blurred = {
         f"blurred/{name}": payload["sha256"]
         for shard in job.shards
         for name, payload in job.input("blurred", shard.name).receipt.payload.items()
     }
-    public = manifest.drop({"url", "sha256"} - set(job.params.release.public_columns))
+    public = manifest.drop("phash", *({"url", "sha256"} - set(job.params.release.public_columns)))
     with job.output() as output:
         public.write_parquet(output.path("manifest.parquet"), compression="zstd")
         _write_json(output.path("metrics.json"), metrics)
@@ -101,7 +102,7 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
     return pl.concat(
         [
             blurred,
-            raw.select("url", "sha256"),
+            raw.select("url", "sha256", "phash"),
             merged.select("state", faces=pl.col("faces").list.eval(pl.element().struct.field("blur")).list.sum()),
             shard.rows.select(c if c in shard.rows.columns else pl.lit(None, pl.String).alias(c) for c in extra),
         ],
@@ -170,7 +171,7 @@ def check_failures(manifest: pl.DataFrame, allowed: float) -> None:
             f"params.yaml: download.max_failure_rate: {failed.height} of {manifest.height} rows failed, "
             f"{failed.height / manifest.height:.1%} where {allowed:.1%} may ("
             + ", ".join(f"{number} {reason}" for reason, number in reasons.rows())
-            + "): have them fetched again with `blurline repair --failed`, or raise the limit"
+            + "): ask for them again with `blurline retry`, or raise the limit"
         )
 
 

@@ -9,17 +9,21 @@ that failed everything is told. The job's log names the rows that took several a
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from blurline import sources, tables, tars
+import polars as pl
+
+from blurline import receipts, sources, tables, tars
 from blurline.errors import BlurlineError
 from blurline.fetch import Fetched, Fetcher, FetchFailed
 from blurline.images import decode
-from blurline.job import Job, Output
+from blurline.images.likeness import perceptual_hash
+from blurline.job import Input, Job, Output
 from blurline.params import Download
 
 ALGORITHM_VERSION = 2
@@ -35,6 +39,18 @@ READS = ()
 
 T = TypeVar("T")
 R = TypeVar("R")
+Wanted = tuple[str, str, str]
+"""image_id, url and pinned SHA-256 of a row."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An image that had arrived before this retry, and what the table tells of the way that it took."""
+
+    data: bytes
+    http_status: int | None
+    final_url: str | None
+
 
 EXTENSIONS = {
     "JPEG": ".jpg",
@@ -57,9 +73,9 @@ def run(job: Job) -> None:
     manifest = job.rows.rows.select("image_id", "url", "sha256")
     outcomes: Counter[tuple[str, str]] = Counter()
 
-    def check(item: tuple[tuple[str, str, str], Fetched | FetchFailed]) -> tuple[dict[str, Any], bytes | FetchFailed]:
+    def check(item: tuple[Wanted, Fetched | FetchFailed | Kept]) -> tuple[dict[str, Any], bytes | FetchFailed]:
         (image_id, url, pinned), one = item
-        data = one.body.take() if isinstance(one, Fetched) else one
+        data = one if isinstance(one, FetchFailed) else one.body.take() if isinstance(one, Fetched) else one.data
         if isinstance(one, Fetched) and one.setbacks:
             print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
         return record(image_id, url, pinned, data, settings) | answer(one), data
@@ -68,11 +84,12 @@ def run(job: Job) -> None:
         tar = Tars(output, job.shard, stack)
         pool = stack.enter_context(ThreadPoolExecutor(job.threads))
         fetcher = stack.enter_context(Fetcher(base, settings, output.scratch("arriving")))
-        found = fetcher.fetch_all(manifest["url"])
+        had = kept(job)
+        asked = manifest.filter(~pl.col("image_id").is_in(had.keys()))
+        found = _joined(manifest, had, fetcher.fetch_all(asked["url"]), job)
 
         def rows() -> Iterator[dict[str, Any]]:
-            items = zip(manifest.iter_rows(), found, strict=True)
-            checked = _in_order(pool, check, items, 2 * job.threads)
+            checked = _in_order(pool, check, found, 2 * job.threads)
             for row, data in output.track(checked, manifest.height):
                 outcomes[row["status"], row["reason"]] += 1
                 if isinstance(data, bytes):
@@ -84,6 +101,56 @@ def run(job: Job) -> None:
             output.counts[status] = sum(number for (one, _), number in outcomes.items() if one == status)
     for (status, reason), number in outcomes.most_common():
         print(f"{job.shard}: {number} {status}{': ' * bool(reason)}{reason}", file=sys.stderr)
+
+
+def kept(job: Job) -> dict[str, dict[str, Any]]:
+    """The rows that need not be asked for again, by image_id: in a retry, those that arrived the last time.
+
+    They are those of the shard's receipt that differs from this job's in nothing but the round.
+    """
+    if "retry" not in job.parts["rows"]:
+        return {}
+    before = _before(job)
+    if before is None:
+        return {}
+    table = before.table(f"{job.shard}.parquet", tables.RAW)
+    return {row["image_id"]: row for row in table.filter(pl.col("status") == "ok").iter_rows(named=True)}
+
+
+def _before(job: Job) -> Input | None:
+    here = job.root / "data" / FOLDER
+    for key in receipts.keys_of(here, job.shard):
+        receipt, _ = receipts.load(here / receipts.file_name(job.shard, key))
+        if _without_round(receipt.parts) == _without_round(job.parts):
+            return Input(here, receipt)
+    return None
+
+
+def _without_round(parts: Mapping[str, Any]) -> dict[str, Any]:
+    return {**parts, "rows": {name: value for name, value in parts["rows"].items() if name != "retry"}}
+
+
+def _joined(
+    manifest: pl.DataFrame,
+    had: Mapping[str, Mapping[str, Any]],
+    found: Iterator[Fetched | FetchFailed],
+    job: Job,
+) -> Iterator[tuple[Wanted, Fetched | FetchFailed | Kept]]:
+    """Every row in the order of the manifest, with what was kept of it or what became of asking for it."""
+    before = _before(job) if had else None
+    members = tars.read(before.file(f"{job.shard}.tar")) if before is not None else iter(())
+    for wanted in manifest.iter_rows():
+        row = had.get(wanted[0])
+        if row is None:
+            yield wanted, next(found)
+            continue
+        member, data = next(members, ("", b""))
+        if member != row["member"] or hashlib.sha256(data).hexdigest() != row["sha256"]:
+            raise BlurlineError(
+                f"data/raw/{job.shard}.tar: want {row['member']} as its table has it, found {member or 'its end'}: "
+                "run `blurline repair`, then snakemake"
+            )
+        yield wanted, Kept(data, row["http_status"], row["final_url"])
 
 
 class Tars:
@@ -106,7 +173,7 @@ class Tars:
         return self._stack.enter_context(tars.Writer(self._output.path(name)))
 
 
-def answer(found: Fetched | FetchFailed) -> dict[str, Any]:
+def answer(found: Fetched | FetchFailed | Kept) -> dict[str, Any]:
     """What a row of the raw table tells of the way that its bytes took."""
     return {
         "http_status": found.http_status,
@@ -126,11 +193,13 @@ def record(image_id: str, url: str, pinned: str, data: bytes | FetchFailed, sett
     if pinned and sha256 != pinned:
         return row | {"status": "failed", "reason": "wrong sha256"}
     try:
-        image = decode.inspect(data, decode.Limits(settings.max_bytes, settings.max_pixels))
+        decoded = decode.load(data, decode.Limits(settings.max_bytes, settings.max_pixels))
     except decode.Undecodable as error:
         return row | {"status": "quarantined", "reason": error.reason, "member": sources.member(image_id, "")}
+    image = decoded.info
     return row | {
         "status": "ok",
+        "phash": perceptual_hash(decoded),
         "member": sources.member(image_id, EXTENSIONS[image.format]),
         "format": image.format,
         "mode": image.mode,
