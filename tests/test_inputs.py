@@ -48,7 +48,7 @@ CASES = [
     ("params.yaml", "dataset:\n  name: test\n", "", "params.yaml:1: dataset: missing: add it"),
     ("params.yaml", f"  sha256: {SHA}\n", "", "params.yaml:5: detect.sha256: missing: add it"),
     ("params.yaml", SHA, "abc", r"params.yaml:7: detect.sha256: string should match pattern '\^\[0-9a-f\]\{64\}\$' (it is 'abc'): mend it"),
-    ("params.yaml", "sources: [one]", "sources: []", "params.yaml:3: sources: list should have at least 1 item after validation, not 0 (it is []): mend it"),
+    ("params.yaml", "sources: [one]", "sources: []", "params.yaml:3: sources: no source is listed: `blurline import PATH…` writes a manifest and lists it"),
     ("params.yaml", "sources: [one]", "sources: [one, one]", "params.yaml: sources: one is listed twice: mend it"),
     ("params.yaml", "sources: [one]", "sources: [One]", r"params.yaml:3: sources.0: string should match pattern '\^\[a-z0-9\]\[a-z0-9_-\]\*\$' (it is 'One'): mend it"),
     ("params.yaml", "sources: [one]", "sources: [two]", "data/sources/two.csv: not found, but params.yaml lists two under sources: write it, or take the name off the list"),

@@ -89,7 +89,7 @@ class Params(_Group):
     """The whole of params.yaml."""
 
     dataset: Dataset
-    sources: Annotated[list[SourceName], Field(min_length=1)]
+    sources: list[SourceName]
     shard_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
     download: Download = Download()
     detect: Detect
@@ -178,6 +178,12 @@ def refuse_overrides(root: Path, config: Mapping[str, Any]) -> None:
                 f"--config: {path}: differs from {FILE}, the only source of params: "
                 f"edit {FILE}, or try a value with `dvc exp run -S {path}={value}`"
             )
+
+
+def place(root: Path, path: str) -> str:
+    """Where a key stands, as errors say it: "params.yaml:<line>"."""
+    node = yaml.compose(read_text(root), Loader=yaml.SafeLoader)
+    return f"{FILE}:{_line(node, list(path.split('.')))}" if node else FILE
 
 
 def _leaves(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -72,6 +72,11 @@ def load(root: Path) -> Plan:
         For the first thing that is wrong in them, before any work starts.
     """
     params = params_file.load(root)
+    if not params.sources:
+        raise BlurlineError(
+            f"{params_file.place(root, 'sources')}: sources: no source is listed: "
+            "`blurline import PATH…` writes a manifest and lists it"
+        )
     manifests = sources.read_all(root, params.sources)
     _check_public_columns(params, manifests)
     shards = [shard for manifest in manifests for shard in sources.cut(manifest, params.shard_size)]

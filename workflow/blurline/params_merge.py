@@ -1,0 +1,55 @@
+"""Merges of params.yaml by key, where git would merge lines and find a conflict between neighbours."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from blurline import params_edit
+from blurline.errors import BlurlineError
+from blurline.params import FILE
+
+# What a data set says of itself: upstream's demo never has a say in it.
+OWN = ("dataset.", "sources")
+
+
+def merge(base: str, ours: str, theirs: str) -> str:
+    """Upstream's new text (`theirs`) with the values that the data set's own text (`ours`) has changed since `base`.
+
+    Raises
+    ------
+    BlurlineError
+        When both sides changed a value, or ours differs from base in more than values: nothing of it may get lost.
+    """
+    before, mine, new = (dict(_leaves(_load(text))) for text in (base, ours, theirs))
+    changed = {key: value for key, value in mine.items() if not _same(before, key, value)}
+    for key, value in changed.items():
+        if not key.startswith(OWN) and not _same(new, key, before.get(key)) and not _same(new, key, value):
+            raise BlurlineError(f"{FILE}: {key}: changed here and in the other version: keep one of the two")
+    if not _only_values_differ(base, ours, {key: before.get(key) for key in changed}):
+        raise BlurlineError(f"{FILE}: changed in more than values: merge it as text")
+    return params_edit.edit(theirs, changed)
+
+
+def _only_values_differ(base: str, ours: str, before: Mapping[str, Any]) -> bool:
+    return params_edit.edit(ours, before) == base
+
+
+def _same(values: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Equal in type as well: 1, 1.0 and true are three values."""
+    return key in values and repr(values[key]) == repr(value)
+
+
+def _load(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise BlurlineError(f"{FILE}: not valid YAML in one of the versions to merge: merge it as text") from None
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, dict):
+        yield prefix, tree
+        return
+    for name, value in tree.items():
+        yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
