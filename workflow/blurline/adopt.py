@@ -7,8 +7,8 @@ from typing import Any
 
 from blurline import decisions, environment, history, params, params_edit, remotes, sources
 from blurline.errors import BlurlineError
+from blurline.params_merge import DEMO_NAME
 
-DEMO_NAME = "blurline-demo"
 DEMO_SOURCE = "demo"
 DEMO_MANIFEST = f"{sources.FOLDER}/{DEMO_SOURCE}.csv"
 UPSTREAM = "upstream"  # the git remote that blurline itself comes from
@@ -157,6 +157,8 @@ def check(clone: Clone, wishes: Wishes) -> None:
         raise BlurlineError(f"--name {wishes.name!r}: want a name, in one line")
     if wishes.name == DEMO_NAME:
         raise BlurlineError(f"--name {DEMO_NAME}: that is the demo: give your data set another name")
+    if wishes.origin is not None and not wishes.origin.strip():
+        raise BlurlineError("--origin: is empty: name the data set's own git repository")
     if wishes.origin is not None and _same_url(wishes.origin, clone.git_remotes.get(UPSTREAM)):
         raise BlurlineError(
             f"--origin {wishes.origin}: that is {UPSTREAM}, where blurline comes from: name the data set's own"
@@ -241,10 +243,11 @@ def _set_up_git(clone: Clone, wishes: Wishes) -> None:
     origin = clone.git_remotes.get("origin")
     is_own = origin is not None and wishes.origin is not None and _same_url(wishes.origin, origin)
     if origin is not None and UPSTREAM not in clone.git_remotes and not is_own:
-        # The branch would go on following it, and a plain `git push` take the data set there.
         history.git(clone.root, "remote", "rename", "origin", UPSTREAM)
-        history.stop_following(clone.root, clone.branch)
         origin = None
+    if history.followed(clone.root, clone.branch) == UPSTREAM:
+        # Else a plain `git push` would take the data set there.
+        history.git(clone.root, "branch", "--unset-upstream", clone.branch)
     if wishes.origin is not None and not is_own:
         change = "add" if origin is None else "set-url"
         history.git(clone.root, "remote", change, "--", "origin", wishes.origin)

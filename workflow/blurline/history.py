@@ -89,10 +89,9 @@ def remotes(root: Path) -> dict[str, str]:
     return {name: git(root, "remote", "get-url", name).strip() for name in git(root, "remote").split()}
 
 
-def stop_following(root: Path, branch: str) -> None:
-    """Let a branch follow no remote branch."""
-    if _ask(root, "config", f"branch.{branch}.merge"):
-        git(root, "branch", "--unset-upstream", branch)
+def followed(root: Path, branch: str) -> str:
+    """The remote that a branch pulls from and pushes to, or ""."""
+    return _ask(root, "config", f"branch.{branch}.remote")
 
 
 def data_remotes(root: Path) -> dict[str, str]:

@@ -9,12 +9,13 @@ from blurline import params_edit
 from blurline.errors import BlurlineError
 from blurline.params import FILE
 
-# What a data set says of itself: upstream's demo never has a say in it.
+DEMO_NAME = "blurline-demo"  # dataset.name upstream
+# What a data set says of itself: the demo has no say in it. A colleague's version of the data set has.
 OWN = ("dataset.", "sources")
 
 
 def merge(base: str, ours: str, theirs: str) -> str:
-    """Upstream's new text (`theirs`) with the values that the data set's own text (`ours`) has changed since `base`.
+    """The other side's text (`theirs`) with the values that this side (`ours`) has changed since `base`.
 
     Raises
     ------
@@ -23,16 +24,14 @@ def merge(base: str, ours: str, theirs: str) -> str:
     """
     before, mine, new = (dict(_leaves(_load(text))) for text in (base, ours, theirs))
     changed = {key: value for key, value in mine.items() if not _same(before, key, value)}
+    own = OWN if _same(new, "dataset.name", DEMO_NAME) else ()
     for key, value in changed.items():
-        if not key.startswith(OWN) and not _same(new, key, before.get(key)) and not _same(new, key, value):
+        if not key.startswith(own) and not _same(new, key, before.get(key)) and not _same(new, key, value):
             raise BlurlineError(f"{FILE}: {key}: changed here and in the other version: keep one of the two")
-    if not _only_values_differ(base, ours, {key: before.get(key) for key in changed}):
+    blank = dict.fromkeys(changed)
+    if params_edit.edit(ours, blank) != params_edit.edit(base, blank):
         raise BlurlineError(f"{FILE}: changed in more than values: merge it as text")
     return params_edit.edit(theirs, changed)
-
-
-def _only_values_differ(base: str, ours: str, before: Mapping[str, Any]) -> bool:
-    return params_edit.edit(ours, before) == base
 
 
 def _same(values: Mapping[str, Any], key: str, value: Any) -> bool:
