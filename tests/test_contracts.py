@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from blurline import adopt, decisions, schemas
-from blurline.params import Params
+from blurline.params import Params, load
 from blurline.params_merge import DEMO_NAME
 from blurline.plan import STEPS, folder
 from blurline.release.verify import PRIVATE
@@ -146,8 +146,10 @@ def test_every_rule_names_its_log_and_environment(top: Path) -> None:
 def test_the_demos_manifest_never_changes(top: Path) -> None:
     """Every data set has deleted it, and git makes an edit of a deleted file a conflict in each of their upgrades.
 
-    Another demo gets another file, and this one stays.
+    Another demo gets another file, and this one stays. Where git merges params.yaml as text, another version of the
+    demo would become that of every data set whose first release has not got another one.
     """
+    assert load(top).dataset.version == adopt.FIRST_VERSION
     content = (top / adopt.DEMO_MANIFEST).read_bytes()
     assert hashlib.sha256(content).hexdigest() == "259ecc1b1d8889208acb0b4c58ddd9636a9cf61965007afdd492cf80025da9de"
 

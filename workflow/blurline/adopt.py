@@ -11,6 +11,7 @@ from blurline.params_merge import DEMO_NAME
 
 DEMO_SOURCE = "demo"
 DEMO_MANIFEST = f"{sources.FOLDER}/{DEMO_SOURCE}.csv"
+FIRST_VERSION = "0.1.0"
 UPSTREAM = "upstream"  # the git remote that blurline itself comes from
 # Records of the demo's release. They stay, as what says nothing yet: git asks a merge driver about a file that both
 # sides have changed, and does not ask it about one that is gone.
@@ -201,7 +202,7 @@ def texts(clone: Clone, wishes: Wishes) -> dict[str, str | None]:
     """Path → new text, None where the file goes. All of them are in git already, so git can bring them back."""
     values: dict[str, Any] = {
         "dataset.name": wishes.name,
-        "dataset.version": "0.1.0",
+        "dataset.version": FIRST_VERSION,
         "dataset.licence": wishes.licence or "",
         "dataset.creators": list(wishes.creators or ()),
         "dataset.description": wishes.description or "",
@@ -266,7 +267,7 @@ def _message(clone: Clone, wishes: Wishes, commit: str) -> str:
     """What was done, what is still open, and what to do next."""
     git = history.remotes(clone.root)
     data = {**clone.data_remotes, **_data_wishes(wishes)}
-    lines = [f"{wishes.name} 0.1.0: adopted in commit {commit}"]
+    lines = [f"{wishes.name} {FIRST_VERSION}: adopted in commit {commit}"]
     lines += [f"  {UPSTREAM}: {git[UPSTREAM]}, for upgrades"] if UPSTREAM in git else []
     lines += [f"  origin: {git['origin']}"] if "origin" in git else []
     lines += [f"  {name}: {data[name]}" for name in ("private", "public") if name in data]

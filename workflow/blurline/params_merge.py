@@ -23,10 +23,10 @@ def merge(base: str, ours: str, theirs: str) -> str:
         When both sides changed a value, or ours differs from base in more than values: nothing of it may get lost.
     """
     before, mine, new = (dict(_leaves(_load(text))) for text in (base, ours, theirs))
-    changed = {key: value for key, value in mine.items() if not _same(before, key, value)}
-    own = OWN if _same(new, "dataset.name", DEMO_NAME) else ()
-    for key, value in changed.items():
-        if not key.startswith(own) and not _same(new, key, before.get(key)) and not _same(new, key, value):
+    own = {key for key in mine if key.startswith(OWN)} if _same(new, "dataset.name", DEMO_NAME) else set()
+    changed = {key: value for key, value in mine.items() if key in own or not _same(before, key, value)}
+    for key in changed.keys() - own:
+        if not _same(new, key, before.get(key)) and not _same(new, key, mine[key]):
             raise BlurlineError(f"{FILE}: {key}: changed here and in the other version: keep one of the two")
     blank = dict.fromkeys(changed)
     if params_edit.edit(ours, blank) != params_edit.edit(base, blank):
