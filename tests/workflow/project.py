@@ -266,7 +266,7 @@ def defaults() -> dict[str, object]:
 
 def upstream(path: Path) -> Project:
     """A git repository as blurline's own: the project with its demo, recorded on this machine, and a release's tag."""
-    copy_of((*CODE, *TRACKED, "README.md", "tests/reference"), path)
+    copy_of((*CODE, *TRACKED, "README.md", "docs", "tests", "pyproject.toml"), path)
     record(path, DEMO_NAME)
     project = Project(path, environment(path))
     project.git("init", "--quiet", "--initial-branch=main")
