@@ -93,6 +93,8 @@ def test_a_clone_becomes_a_data_set(clone: Project, blurline: Project, tmp_path:
 
     assert history.remotes(clone.path) == {"origin": str(tmp_path / "mine.git"), "upstream": str(blurline.path)}
     assert history.data_remotes(clone.path) == {"private": str(tmp_path / "private"), "public": "s3://bucket/release"}
+    for setting, value in adopt.DRIVERS.items():
+        assert clone.git("config", setting).strip() == value
     # A plain `git push` must not take the data set to upstream.
     assert "branch.main" not in clone.git("config", "--list")
     assert "still open" not in message
