@@ -5,6 +5,10 @@
 configfile: "params.yaml"
 
 
+# What `snakemake --report report.html` opens with.
+report: "workflow/report/workflow.rst"
+
+
 # The plan: shards, and the key in the name of every receipt.
 include: "workflow/rules/common.smk"
 # The steps, in the order of the flow.
@@ -33,5 +37,13 @@ rule all:
         ancient(PLAN.receipt("blur")),
 
 
+onstart:
+    start_watch()
+
+
 onsuccess:
     print_summary()
+
+
+onerror:
+    print_failures()

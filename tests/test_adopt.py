@@ -84,6 +84,7 @@ def test_a_clone_becomes_a_data_set(clone: Project, blurline: Project, tmp_path:
     assert clone.git("diff", "--name-status", "HEAD~").split("\n")[:-1] == [
         "M\t.dvc/config",
         "M\tdata/environment.json",
+        "M\tdata/performance.json",
         "D\tdata/sources/demo.csv",
         "M\tdvc.lock",
         "M\tparams.yaml",

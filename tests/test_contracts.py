@@ -10,11 +10,10 @@ import polars as pl
 import pytest
 import yaml
 
-from blurline import adopt, decisions, schemas
+from blurline import adopt, decisions, environment, performance, schemas
 from blurline.params import Params, load
 from blurline.params_merge import DEMO_NAME
-from blurline.plan import STEPS, folder
-from blurline.release.verify import PRIVATE
+from blurline.plan import PRIVATE, STEPS, folder
 from tests.conftest import needs_the_demo
 
 # Git-tracked inputs that a step's key holds rows of, and the params that say which rows.
@@ -134,6 +133,12 @@ def test_the_package_never_imports_snakemake_and_steps_never_each_other(top: Pat
             assert not re.search(r"^\s*(import|from) blurline\.steps", text, re.MULTILINE), path
 
 
+def test_the_rules_measure_jobs_where_performance_looks(top: Path) -> None:
+    for step in performance.STEPS:
+        place = performance.benchmark_file(step, "{shard}", "{key}")
+        assert f'benchmark:\n        "{place}"\n' in (top / "workflow/rules" / f"{step}.smk").read_text()
+
+
 def test_every_rule_names_its_log_and_environment(top: Path) -> None:
     for path in (top / "workflow/rules").glob("*.smk"):
         for rule in path.read_text().split("\nrule ")[1:]:
@@ -165,8 +170,8 @@ def test_git_is_told_how_to_merge_what_both_sides_change(top: Path) -> None:
 
 @needs_the_demo
 def test_what_releases_rewrite_is_merged_as_ones_own(top: Path) -> None:
-    rewritten = {f"data/{path.name}" for path in (top / "data").iterdir() if path.is_file()} - {"data/.gitignore"}
-    assert rewritten <= adopt.BLANK.keys()
-    for name in rewritten:
-        # Where one's own file is equal to upstream's, git takes upstream's next one without asking the driver.
-        assert json.loads((top / name).read_text())["dataset"] == DEMO_NAME, f"{name}: name the data set in it"
+    assert {environment.FILE, performance.FILE} <= adopt.BLANK.keys()
+    assert {f"data/{path.name}" for path in (top / "data").glob("*.json")} <= adopt.BLANK.keys()
+    # Figures of speed are never the same twice. An environment may be upstream's, and of two equal files git would take
+    # upstream's next one without asking the driver.
+    assert json.loads((top / environment.FILE).read_text())["dataset"] == DEMO_NAME

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from blurline import plan
+from blurline.errors import BlurlineError
 from blurline.plan import STEPS, Plan
 
 SHA = "a" * 64
@@ -169,6 +170,32 @@ def test_notes_and_the_order_and_files_of_decisions_change_nothing(project: Path
 
 
 def test_a_job_is_planned_as_the_plan_says(project: Path) -> None:
+    """Though it reads its own inputs only: for a shard's job, the keys of the receipts it will read are among them."""
+    (project / "data/review/ann.csv").write_text(REVIEW + "2.jpg,,clear,ann,2026-01-01,,,,,\n")
     whole = plan.load(project)
+    for step, shard in whole.jobs:
+        receipt = project / whole.receipt(step, shard)
+        receipt.parent.mkdir(exist_ok=True)
+        receipt.touch()
+        receipt.with_name(f"{shard}.{'0' * 16}.json").touch()  # another one, of a run that was killed
     for (step, shard), job in whole.jobs.items():
-        assert plan.job(project, step, shard, job.key).parts == job.parts
+        alone = plan.job(project, step, shard, job.key)
+        assert (alone.parts, alone.inputs, alone.folder) == (job.parts, job.inputs, job.folder)
+        assert alone.owns_folder is (step in ("weights", "checksum"))
+    assert [d.image_id for d in plan.job(project, "merge", "one-00001", whole.keys()["merge", "one-00001"]).decisions]
+
+
+def test_a_job_whose_input_is_of_another_plan_is_not_wanted(project: Path) -> None:
+    whole = plan.load(project)
+    with pytest.raises(BlurlineError, match="blur one-00000: inputs changed during the run"):
+        plan.job(project, "blur", "one-00000", whole.keys()["blur", "one-00000"])
+    for step, shard in (("merge", "one-00000"), ("download", "one-00000")):
+        receipt = project / whole.receipt(step, shard)
+        receipt.parent.mkdir(exist_ok=True)
+        receipt.touch()
+    job = plan.job(project, "blur", "one-00000", whole.keys()["blur", "one-00000"])
+    job.confirm()
+    receipt = project / whole.receipt("merge", "one-00000")
+    receipt.rename(receipt.with_name(f"one-00000.{'0' * 16}.json"))
+    with pytest.raises(BlurlineError, match="inputs changed while the job ran: run again"):
+        job.confirm()

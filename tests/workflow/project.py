@@ -1,6 +1,7 @@
 """A temporary copy of the project with a small source, and the real snakemake, dvc and git to run in it."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from blurline import params_edit
+from blurline import params_edit, performance
 from blurline.environment import record
 from blurline.params import Params
 from blurline.params_merge import DEMO_NAME
@@ -93,9 +94,18 @@ class Project:
 
     def is_idle(self) -> None:
         """Both tools have nothing to do, and the checksums hold."""
-        assert NOTHING in self.snakemake("-n")
+        assert self.planned() == []
         assert "up to date" in self.dvc("status")
         self.checksums_hold()
+
+    def planned(self) -> list[str]:
+        """The receipts that `blurline plan` and `snakemake -n` both say a run would make; fails where they differ."""
+        output = self.snakemake("-n")
+        says = re.findall(r"^    output: (data/\S+\.json)$", output, re.MULTILINE)
+        assert bool(says) is (NOTHING not in output)
+        state = json.loads(self.run("blurline", "plan", "--json"))
+        assert sorted(one["receipt"] for one in state["due"]) == sorted(says)
+        return sorted(says)
 
     def checksums_hold(self) -> None:
         subprocess.run(["sha256sum", "--check", "--quiet", "release/SHA256SUMS"], cwd=self.path / "data", check=True)
@@ -268,6 +278,7 @@ def upstream(path: Path) -> Project:
     """A git repository as blurline's own: the project with its demo, recorded on this machine, and a release's tag."""
     copy_of((*CODE, *TRACKED, "README.md", "docs", "tests", "pyproject.toml"), path)
     record(path, DEMO_NAME)
+    (path / performance.FILE).write_text('{\n "detect": {\n  "seconds": 1.0\n }\n}\n')
     project = Project(path, environment(path))
     project.git("init", "--quiet", "--initial-branch=main")
     project.git("add", "--all")

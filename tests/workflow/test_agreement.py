@@ -100,6 +100,7 @@ def test_new_rows_and_sources_run_new_shards_only_and_a_removed_source_is_pruned
     assert len(project.release()) == 8
 
     project.set("sources", ["small"])
+    assert "of no planned shard: data/raw/more-00000." in project.run("blurline", "plan")
     tool.build(project)
     assert project.jobs() == jobs(*steps, shards=[])
     assert not [name for name in project.data() if "more-" in name]
@@ -148,7 +149,8 @@ def test_a_clone_with_only_the_public_remote_verifies(finished: Project, tmp_pat
     public = finished.clone(tmp_path / "public")
     public.dvc("remote", "modify", "--local", "private", "url", str(tmp_path / "no-such-remote"))
     public.dvc("pull", "data/blurred", "data/release")
-    assert NOTHING in public.snakemake("-n")
+    assert public.planned() == []
+    assert "not here: weights, download, detect, merge" in public.run("blurline", "plan")
     assert "not here, so not checked: weights, download, detect, merge" in public.run("blurline", "verify")
     public.checksums_hold()
     assert {name.split("/")[1] for name in public.data()} == {"blurred", "release"}

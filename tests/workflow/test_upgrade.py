@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blurline import adopt, params_edit
+from blurline import adopt, params_edit, plan
 from tests.conftest import TOP, needs_the_demo
-from tests.workflow.project import NOTHING, Project, environment, manifest, small_images, upstream
+from tests.workflow.project import Project, environment, manifest, small_images, upstream
 
 pytestmark = needs_the_demo
 
@@ -19,7 +19,7 @@ RERUN = sorted(
     for step in ("detect", "merge", "blur", "checksum")
     for shard in (*("small-00000", "small-00001") * (step != "checksum"), "_step")
 )
-OWN = ("dvc.lock", "data/environment.json")  # one's own, though upstream's releases change them
+OWN = tuple(adopt.BLANK)  # one's own, though upstream's releases change them
 
 
 @pytest.fixture
@@ -88,8 +88,7 @@ def release_next(blurline: Project) -> None:
     # Its records of the demo. What they say does not matter here, but that they say something else.
     edit(path / "dvc.lock", ("ALGORITHM_VERSION: 1", "ALGORITHM_VERSION: 2"), ("- demo\n", "- demo\n        - more\n"))
     for name in adopt.BLANK.keys() - {"dvc.lock"}:
-        if (path / name).exists():
-            edit(path / name, ("{\n", '{\n "another": "machine",\n'))
+        edit(path / name, ("{\n", '{\n "another": "machine",\n'))
     reference = next((path / "tests/reference/demo/detections").glob("*.json"))
     reference.rename(reference.with_name(f"demo-00000.{'0' * 16}.json"))
     edit(path / "README.md", ("# blurline\n", "# blurline 0.2.0\n"))
@@ -124,7 +123,6 @@ def merge_upgrade(project: Project, blurline: Project) -> None:
         assert comment in text
 
     ours = {".dvc/config", "params.yaml", adopt.DEMO_MANIFEST, *OWN}
-    ours |= {name for name in adopt.BLANK if (project.path / name).exists()}
     differ = set(project.git("diff", "--name-only", "blurline-0.2.0").splitlines())
     assert differ - {"data/sources/small.csv"} == ours
     assert (project.path / "README.md").read_text().startswith("# blurline 0.2.0\n")
@@ -132,11 +130,9 @@ def merge_upgrade(project: Project, blurline: Project) -> None:
 
 def planned(project: Project) -> list[str]:
     """The jobs that a run would make, as "step shard"."""
-    output = project.snakemake("--dry-run")
-    receipts = re.findall(r"^    output: data/(\w+)/(\S+?)\.\w+\.json$", output, re.MULTILINE)
-    assert bool(receipts) is (NOTHING not in output)
-    steps = {"raw": "download", "detections": "detect", "merged": "merge", "blurred": "blur", "release": "checksum"}
-    return sorted(f"{steps.get(folder, folder)} {shard}" for folder, shard in receipts)
+    steps = {f"data/{plan.folder(step)}": step for step in plan.STEPS}
+    paths = [Path(receipt) for receipt in project.planned()]
+    return sorted(f"{steps[str(path.parent)]} {path.name.split('.')[0]}" for path in paths)
 
 
 def test_adopted_released_upgraded(blurline: Project, mine: Project, tmp_path: Path) -> None:
@@ -180,7 +176,7 @@ def test_upgraded_before_the_first_release(blurline: Project, mine: Project) -> 
     release_next(blurline)
     merge_upgrade(mine, blurline)
     assert {name: (mine.path / name).read_text() for name in OWN} == {name: adopt.BLANK[name] for name in OWN}
-    assert "no source is listed" in mine.snakemake("--dry-run", ok=False)
+    assert "no source is listed" in mine.run("blurline", "plan", ok=False)
     mine.dvc("status")
 
 

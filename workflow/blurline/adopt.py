@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blurline import decisions, environment, history, params, params_edit, remotes, sources
+from blurline import decisions, environment, history, params, params_edit, performance, remotes, sources
 from blurline.errors import BlurlineError
 from blurline.params_merge import DEMO_NAME
 
@@ -18,7 +18,7 @@ UPSTREAM = "upstream"  # the git remote that blurline itself comes from
 BLANK = {
     "dvc.lock": "schema: '2.0'\nstages: {}\n",
     environment.FILE: "{}\n",
-    "data/performance.json": "{}\n",
+    performance.FILE: "{}\n",
 }
 # What .gitattributes means by merge=ours and merge=params. Where blurline cannot be run, git merges lines.
 DRIVERS = {

@@ -1,12 +1,13 @@
 """The command line: one function a command, no logic."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blurline.errors import BlurlineError
 
@@ -27,6 +28,11 @@ app = _App(
     no_args_is_help=True,
 )
 ROOT = Path()
+AsJson = Annotated[bool, typer.Option("--json", help="print it as JSON")]
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False)
 
 
 @app.command()
@@ -70,7 +76,8 @@ def verify(
     if step is not None and step not in plan.STEPS:
         raise BlurlineError(f"--step {step}: no such step: name one of {', '.join(plan.STEPS)}")
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("verify", total=None)
         planned = plan.load(ROOT)
         report = verifying.verify(ROOT, planned, step, lambda done, of: progress.update(bar, completed=done, total=of))
@@ -101,6 +108,30 @@ def repair(
     print("run snakemake to make them anew" if removed else "nothing to repair")
 
 
+@app.command("plan")
+def show_plan(as_json: AsJson = False) -> None:
+    """Say what would run, and for each job which part of its key changed. Runs nothing."""
+    from blurline import due, plan
+
+    planned = plan.load(ROOT)
+    state = due.examine(ROOT, planned)
+    print(_json(state.as_json()) if as_json else due.describe(planned, state))
+    if state.gaps:
+        raise BlurlineError(
+            f"{len(state.gaps)} receipts are missing below ones that were made from them: `dvc checkout` brings "
+            "recorded files back; `blurline repair` and then snakemake make them anew"
+        )
+
+
+@app.command("status")
+def show_status(as_json: AsJson = False) -> None:
+    """Count what is there, for each source and step: images, faces, failures, reviews, disk."""
+    from blurline import plan, status
+
+    found = status.examine(ROOT, plan.load(ROOT))
+    print(_json(found) if as_json else status.describe(found))
+
+
 @app.command()
 def summary() -> None:
     """Say what the release holds, where it is, and what to do next."""
@@ -124,6 +155,25 @@ def compare(
     if exceptions:
         raise BlurlineError(f"{len(exceptions)} exceptions: {one} and {other} are not the same release")
     print(f"{one} and {other} agree")
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="folders, tar or zip files, images")],
+    source: Annotated[str | None, typer.Option(help="the source to add to; else the path's own name")] = None,
+    prefix: Annotated[str, typer.Option(help="put before every image_id, such as people/")] = "",
+) -> None:
+    """Write images that lie in folders and archives into a source manifest, with their SHA-256s, and list it."""
+    from blurline.importing import run as importing
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("import", total=None)
+        message = importing.run(
+            ROOT, paths, source, prefix, lambda done, of: progress.update(bar, completed=done, total=of)
+        )
+    print(message)
 
 
 @app.command()

@@ -1,11 +1,12 @@
-"""Reviewers' decisions, data/review/*.csv: reading, checking, and finding those that concern a shard."""
+"""Reviewers' decisions, data/review/*.csv: reading and checking."""
 
 import csv
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
+import polars as pl
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -88,9 +89,33 @@ class Decision(BaseModel):
 
 _ADAPTER = TypeAdapter(Decision)
 
+COLUMNS = tuple(Decision.model_fields)
+KEYED = tuple(name for name in COLUMNS if name != "note")
+"""What the merge can depend on."""
+SCHEMA = dict.fromkeys(COLUMNS, pl.String)
 
-def read_all(root: Path) -> list[Decision]:
+# Rows that match these are valid, and canonical but for the time's form: a reviewing tool writes all its rows so. Any
+# other row goes through the model, which is slower by far and has the last word.
+_PLAIN = {
+    "sha256": r"^([0-9a-f]{64})?$",
+    "frame": r"^(-1|0|[1-9][0-9]{0,8})?$",
+    "box_id": r"^([0-9a-f]{16})?$",
+    **dict.fromkeys(("x1", "y1", "x2", "y2"), r"^(0|[1-9][0-9]{0,8})?$"),
+    "decided_at": (
+        r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+        r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{6})?(\+00:00|Z)$"
+    ),
+}
+
+
+def read_all(root: Path) -> pl.DataFrame:
     """Every decision in data/review/*.csv (not in its subfolders: gold and audit never enter the merge).
+
+    Returns
+    -------
+    polars.DataFrame
+        One row for each, with the columns of `COLUMNS`, all strings in canonical form ("" for what is absent, -1 for
+        all frames, times in UTC with microseconds); `of_rows` makes `Decision`s of them.
 
     Raises
     ------
@@ -105,7 +130,12 @@ def read_all(root: Path) -> list[Decision]:
             raise BlurlineError(
                 f"{path.relative_to(root).as_posix()}: would not be read: decisions are files {FOLDER}/<reviewer>.csv"
             )
-    return [decision for path in sorted(folder.glob("*.csv")) for decision in read(path, root)]
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *(_frame(path, root) for path in sorted(folder.glob("*.csv")))])
+
+
+def of_rows(frame: pl.DataFrame) -> list[Decision]:
+    """The rows of `read_all`, or some of them, as `Decision`s."""
+    return [Decision.model_validate(row) for row in frame.iter_rows(named=True)]
 
 
 def locate(root: Path, image_id: str) -> str:
@@ -117,6 +147,66 @@ def locate(root: Path, image_id: str) -> str:
                 if row["image_id"].strip() == image_id:
                     return f"{path.relative_to(root).as_posix()}:{lines.line_num}"
     return FOLDER
+
+
+def _frame(path: Path, root: Path) -> pl.DataFrame:
+    """The decisions of one file, hundreds of thousands in a second if they are written plainly."""
+    rows = _plain_rows(path)
+    if rows is None:
+        return _rows(read(path, root))
+    corners = [pl.col(side).cast(pl.Int64, strict=False) for side in ("x1", "y1", "x2", "y2")]
+    boxed = (corners[0] < corners[2]) & (corners[1] < corners[3])
+    boxless = pl.all_horizontal(pl.col(side) == "" for side in ("x1", "y1", "x2", "y2"))
+    plain = (
+        pl.all_horizontal(pl.col(name).str.contains(pattern) for name, pattern in _PLAIN.items())
+        & pl.all_horizontal(pl.col(name) == pl.col(name).str.strip_chars() for name in COLUMNS)
+        & (pl.col("image_id") != "")
+        & (pl.col("reviewer") != "")
+        & pl.col("action").is_in(get_args(Action))
+        & (boxed | (boxless & ~pl.col("action").is_in(sorted(BOX_ACTIONS))))
+    )
+    marked = rows.with_columns(plain=plain.fill_null(False))
+    fraction = pl.col("decided_at").str.extract(r"\.([0-9]{6})").fill_null("000000")
+    good = marked.filter("plain").with_columns(
+        frame=pl.when(pl.col("frame") == "").then(pl.lit("-1")).otherwise("frame"),
+        decided_at=pl.col("decided_at").str.slice(0, 19) + "." + fraction + "+00:00",
+    )
+    odd = marked.filter(~pl.col("plain")).select(COLUMNS)
+    try:
+        others = [_ADAPTER.validate_python(row) for row in odd.iter_rows(named=True)]
+    except ValidationError:
+        return _rows(read(path, root))  # which says in what line
+    return pl.concat([good.select(COLUMNS), _rows(others)])
+
+
+def _plain_rows(path: Path) -> pl.DataFrame | None:
+    """All fields of a file, "" where they are absent; None when it needs Python's own CSV reader to understand it."""
+    try:
+        # Quoted fields, which may hold commas, count as empty; a field over several lines looks ragged.
+        lines = pl.read_csv(path, has_header=False, separator="\x01", quote_char=None, infer_schema=False)
+        fields = pl.col(lines.columns[0]).str.replace_all(r'"[^"]*"', "").str.count_matches(",", literal=True)
+        if len(lines.columns) > 1 or lines.select(fields.n_unique()).item() != 1 or lines.null_count()[0, 0]:
+            return None
+        header = lines[0, 0].removeprefix("\ufeff").split(",")
+        required = [name for name, field in Decision.model_fields.items() if field.is_required()]
+        if len(set(header)) != len(header) or not set(required) <= set(header) <= set(COLUMNS):
+            return None
+        rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=False)
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
+        return None
+    if rows.columns != header:
+        return None
+    return rows.fill_null("").select(pl.col(name) if name in header else pl.lit("").alias(name) for name in COLUMNS)
+
+
+def _rows(decisions: Iterable[Decision]) -> pl.DataFrame:
+    """Decisions as rows of `read_all`."""
+    fields = ([_text(value) for value in decision.model_dump().values()] for decision in decisions)
+    return pl.DataFrame(list(fields), schema=SCHEMA, orient="row")
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def read(path: Path, root: Path) -> list[Decision]:
@@ -159,46 +249,3 @@ def _parse(row: Mapping[str, str], where: str) -> Decision:
         message = problem["msg"].removeprefix("Value error, ")
         value = "" if isinstance(problem["input"], dict) else f" (it is {problem['input']!r})"
         raise BlurlineError(f"{where}: {column}{message[0].lower()}{message[1:]}{value}") from None
-
-
-class Index:
-    """Finds the decisions that concern a shard.
-
-    A decision concerns an image by its image_id, and every image whose pinned SHA-256 is that of the image decided
-    on, so that a face added in one copy is blurred in all copies. One on an image_id that no manifest has, with a
-    hash that no row is pinned to, may mean any unpinned row: the merge, which knows their hashes, finds out.
-    """
-
-    def __init__(self, decisions: Iterable[Decision], rows: Mapping[str, str]) -> None:
-        """`rows`: image_id → SHA-256, or "" if unpinned, of every row of every manifest."""
-        self._by_image: dict[str, list[Decision]] = {}
-        self._by_sha256: dict[str, list[Decision]] = {}
-        self._of_unpinned: list[Decision] = []
-        self.strangers: list[str] = []
-        """image_ids of decisions that mean no image of any manifest: misspelt, or of a source that is gone."""
-        hashes = set(rows.values())
-        pinned, any_unpinned = hashes - {""}, "" in hashes
-        for decision in decisions:
-            if not decision.sha256 and rows.get(decision.image_id):
-                # Say which bytes are meant, so that the merge of another shard knows a copy of them.
-                decision = decision.model_copy(update={"sha256": rows[decision.image_id]})
-            self._by_image.setdefault(decision.image_id, []).append(decision)
-            if decision.sha256:
-                self._by_sha256.setdefault(decision.sha256, []).append(decision)
-            if decision.image_id not in rows and decision.sha256 not in pinned:
-                if decision.sha256 and any_unpinned:
-                    self._of_unpinned.append(decision)
-                else:
-                    self.strangers.append(decision.image_id)
-
-    def concerning(self, rows: Mapping[str, str]) -> list[Decision]:
-        """The decisions for a shard's rows (as in `__init__`), without repeats, in an order of their own."""
-        found: dict[str, Decision] = {}
-        if not self._by_image:
-            return []
-        for image_id, sha256 in rows.items():
-            for decision in (*self._by_image.get(image_id, []), *self._by_sha256.get(sha256, [])):
-                found[repr(decision.canonical())] = decision
-        if "" in rows.values():
-            found |= {repr(decision.canonical()): decision for decision in self._of_unpinned}
-        return [found[name] for name in sorted(found)]

@@ -1,9 +1,12 @@
-"""Getting the bytes behind a URL: http(s), file, package, or a path relative to a folder."""
+"""Getting the bytes behind a URL: http(s), file, package, a path relative to a folder, or a member of an archive."""
 
 import importlib.util
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from blurline.archives import access, chain
+from blurline.archives.errors import Unreadable
 
 USER_AGENT = "blurline (privacy-aware image data sets)"
 
@@ -19,7 +22,8 @@ class FetchFailed(Exception):
 def fetch(url: str, base: Path, *, max_bytes: int, timeout: float) -> bytes:
     """The bytes at `url`; a path without a scheme is relative to the folder `base`.
 
-    `package://name/path` is a file inside an installed Python package, found without importing it.
+    `package://name/path` is a file inside an installed Python package, found without importing it;
+    `tar://member::location` and `zip://…` mean a member of an archive at a local location (see `archives.chain`).
 
     Raises
     ------
@@ -29,13 +33,24 @@ def fetch(url: str, base: Path, *, max_bytes: int, timeout: float) -> bytes:
     scheme = match[1].lower() if (match := re.match(r"^([A-Za-z][A-Za-z0-9+.-]*)://", url)) else ""
     if scheme in ("http", "https"):
         return _fetch_http(url, max_bytes, timeout)
+    if scheme in chain.SCHEMES:
+        try:
+            return access.read(url, lambda location: _path(location, base), max_bytes)
+        except Unreadable as error:
+            raise FetchFailed(error.reason) from None
+    return _read(_path(url, base), max_bytes)
+
+
+def _path(url: str, base: Path) -> Path:
+    """The local file behind a URL."""
+    scheme = match[1].lower() if (match := re.match(r"^([A-Za-z][A-Za-z0-9+.-]*)://", url)) else ""
     if scheme == "file":
-        return _read(Path(unquote(urlsplit(url).path)), max_bytes)
+        return Path(unquote(urlsplit(url).path, errors="surrogateescape"))
     if scheme == "package":
-        return _read(_in_package(url), max_bytes)
+        return _in_package(url)
     if scheme:
         raise FetchFailed(f"scheme {scheme} is not supported")
-    return _read(base / url, max_bytes)
+    return base / url
 
 
 def _read(path: Path, max_bytes: int) -> bytes:

@@ -1,19 +1,22 @@
 """A job: one step on one shard, with everything that its key was made from, and nothing else."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
-from blurline import receipts, tables
+from blurline import progress, receipts, tables
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.params import Params
 from blurline.receipts import Receipt
 from blurline.sources import Shard
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class Input:
 class Job:
     """One step on one shard, planned.
 
-    `parts` is what the key is made of; `inputs` maps (folder, shard) of every receipt to read to its key. `shards`,
-    `rows` and `decisions` are the git-tracked rows whose digests stand in `parts`; `owns_folder` says that the job
-    is the only one of its step, so that every other file in the folder is left over; `confirm` raises when the job is
-    not wanted any more.
+    `parts` is what the key is made of; `inputs` maps (folder, shard) of every receipt to read to its key. `rows`
+    (download), `decisions` (merge) and `shards` (checksum) are the git-tracked rows whose digests stand in `parts`;
+    `owns_folder` says that the job is the only one of its step, so that every other file in the folder is left over;
+    `confirm` raises when the job is not wanted any more.
     """
 
     root: Path
@@ -72,7 +75,7 @@ class Job:
     confirm: Callable[[], None] = lambda: None
     _read: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
         return receipts.key_of(self.parts)
 
@@ -91,7 +94,7 @@ class Job:
         with receipts.scratch(self.root, f"{self.step}.{self.shard}") as scratch:
             made = scratch / "made"
             made.mkdir()
-            output = Output(made)
+            output = Output(made, note=scratch / progress.FILE)
             yield output
             payload = {
                 name: {"sha256": receipts.file_digest(made / name), "bytes": (made / name).stat().st_size}
@@ -110,7 +113,12 @@ class Output:
     """Where a job writes: files by their final name, and the figures that its receipt shall hold."""
 
     folder: Path
+    note: Path
     counts: dict[str, int] = field(default_factory=dict)
+
+    def track(self, items: Iterable[T], total: int) -> Iterator[T]:
+        """Pass images on one by one, so that people can see how far the job is."""
+        return progress.track(items, self.note, total)
 
     def path(self, name: str) -> Path:
         return self.folder / name

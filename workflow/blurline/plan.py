@@ -5,16 +5,20 @@ alone. A job is due exactly when its receipt, data/<folder>/<shard>.<key>.json, 
 """
 
 import difflib
-from collections.abc import Mapping
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import polars as pl
+
 from blurline import decisions as decision_files
 from blurline import params as params_file
+from blurline import reach as reaching
 from blurline import receipts, sources, tables
-from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.job import Job
 from blurline.params import Params
@@ -32,6 +36,9 @@ STEPS: Mapping[str, ModuleType] = {
     "checksum": checksum,
 }
 SHARDED = ("download", "detect", "merge", "blur")
+ABOVE = checksum.READS
+PRIVATE = ("weights", "download", "detect", "merge")  # steps whose output shows the people whom the release protects
+TARGETS = (("checksum", CLOSING), ("blur", CLOSING))  # what the workflow is asked for; a public clone has both
 PRIVATE_COLUMNS = ("url", "sha256")  # of the manifest; they lead back to the clear faces
 RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", *checksum.KEY_COLUMNS})
 
@@ -58,13 +65,18 @@ class Plan:
         job = self.jobs[step, shard]
         return f"data/{job.folder}/{receipts.file_name(shard, job.key)}"
 
+    def images(self) -> dict[str, dict[str, int]]:
+        """Step → receipt of each shard → how many images it stands for."""
+        sizes = {shard: job.rows.rows.height for (_, shard), job in self.jobs.items() if job.rows is not None}
+        return {step: {self.receipt(step, shard): sizes[shard] for shard in self.shards} for step in SHARDED}
+
     def shard_receipts(self, step: str) -> list[str]:
         """The receipts that the closing job of a sharded step waits for."""
         return [self.receipt(step, shard) for shard in self.shards]
 
 
 def load(root: Path) -> Plan:
-    """Read params, manifests and decisions, and plan every job.
+    """Read params, manifests and decisions, check them, and plan every job.
 
     Raises
     ------
@@ -82,48 +94,35 @@ def load(root: Path) -> Plan:
     shards = [shard for manifest in manifests for shard in sources.cut(manifest, params.shard_size)]
     if not shards:
         raise BlurlineError(f"{sources.FOLDER}: no image is listed: add rows to {', '.join(params.sources)}")
-    index = decision_files.Index(
-        decision_files.read_all(root), {image: sha for shard in shards for image, sha in shard.hashes.items()}
-    )
-    _check_strangers(root, params, index.strangers, manifests)
-    return make(root, params, shards, {shard.name: index.concerning(shard.hashes) for shard in shards})
+    reached = reaching.reach(decision_files.read_all(root), _listed(shards))
+    _check_strangers(root, params, reached.strangers, manifests)
+    return make(root, params, shards, reached.by_shard())
 
 
-def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str, list[Decision]]) -> Plan:
-    """Plan every job from data already read; `decisions` maps each shard's name to those that concern it."""
+def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str, pl.DataFrame]) -> Plan:
+    """Plan every job from data already read; `decisions` maps a shard's name to those that concern it, if any do."""
     jobs: dict[tuple[str, str], Job] = {}
+    picked = {step: params.pick(module.PARAMS) for step, module in STEPS.items()}
+    undecided = _rows("merge", None, pl.DataFrame(schema=decision_files.SCHEMA))
 
-    def add(step: str, shard: str, rows: Mapping[str, Any], reads: list[tuple[str, str]]) -> Job:
-        module = STEPS[step]
-        parts = {
-            "step": step,
-            "shard": shard,
-            "algorithm_version": module.ALGORITHM_VERSION,
-            "params": params.pick(module.PARAMS),
-            "rows": rows,
-            "inputs": {f"{above}/{of}": jobs[above, of].key for above, of in reads},
-        }
-        job = _job(root, params, step, shard, parts, jobs, reads)
-        jobs[step, shard] = job
-        return job
+    def add(step: str, shard: str, rows: Mapping[str, Any], inputs: Mapping[tuple[str, str], str]) -> Job:
+        jobs[step, shard] = _job(root, params, step, shard, parts(step, shard, picked[step], rows, inputs), inputs)
+        return jobs[step, shard]
 
-    add("weights", CLOSING, {}, [])
-    jobs["weights", CLOSING].owns_folder = True
+    add("weights", CLOSING, {}, {})
     for shard in shards:
+        concerning = decisions.get(shard.name)
         for step in SHARDED:
-            reads = [(above, CLOSING if above == "weights" else shard.name) for above in STEPS[step].READS]
-            job = add(step, shard.name, _rows(step, shard, decisions[shard.name]), reads)
-            job.rows, job.decisions = shard, decisions[shard.name]
+            inputs = {(above, of): jobs[above, of].key for above, of in reads(step, shard.name)}
+            rows = undecided if step == "merge" and concerning is None else _rows(step, shard, concerning)
+            add(step, shard.name, rows, inputs)
+        jobs["download", shard.name].rows = shard
     for step in SHARDED:
-        parts = {
-            "step": step,
-            "shard": CLOSING,
-            "inputs": {f"{step}/{shard.name}": jobs[step, shard.name].key for shard in shards},
-        }
-        reads = [(step, shard.name) for shard in shards]
-        jobs[step, CLOSING] = _job(root, params, step, CLOSING, parts, jobs, reads)
-    job = add("checksum", CLOSING, _public_rows(params, shards), [(s, CLOSING) for s in checksum.READS])
-    job.shards, job.owns_folder = shards, True
+        inputs = {(step, shard.name): jobs[step, shard.name].key for shard in shards}
+        of_step = {"step": step, "shard": CLOSING, "inputs": _named(inputs)}
+        jobs[step, CLOSING] = _job(root, params, step, CLOSING, of_step, inputs)
+    job = add("checksum", CLOSING, _public_rows(params, shards), {(s, CLOSING): jobs[s, CLOSING].key for s in ABOVE})
+    job.shards = shards
     # Checksum reads the tables of every shard; their keys follow from the closing receipts in its own key.
     job.inputs = {
         **job.inputs,
@@ -132,24 +131,31 @@ def make(root: Path, params: Params, shards: list[Shard], decisions: Mapping[str
     return Plan(jobs, tuple(shard.name for shard in shards), params)
 
 
-def job(root: Path, step: str, shard: str, key: str, threads: int = 1) -> Job:
-    """The job that Snakemake asks for by (step, shard, key), planned anew from the files as they are now.
+def parts(
+    step: str,
+    shard: str,
+    params: Mapping[str, Any],
+    rows: Mapping[str, Any],
+    inputs: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:
+    """What the key of a job is made of; `inputs` maps the (step, shard) of every job that it reads to its key."""
+    return {
+        "step": step,
+        "shard": shard,
+        "algorithm_version": STEPS[step].ALGORITHM_VERSION,
+        "params": params,
+        "rows": rows,
+        "inputs": _named(inputs),
+    }
 
-    Raises
-    ------
-    BlurlineError
-        When its key is another one: somebody edited params, a manifest or decisions after the run was planned.
-    """
-    found = load(root).jobs.get((step, shard))
-    if found is None or found.key != key:
-        raise BlurlineError(f"{step} {shard}: inputs changed during the run (key {key} is not planned): run again")
 
-    def confirm() -> None:
-        now = load(root).jobs.get((step, shard))
-        if now is None or now.key != key:
-            raise BlurlineError(f"{step} {shard}: inputs changed while the job ran: run again")
+def reads(step: str, shard: str) -> list[tuple[str, str]]:
+    """The jobs whose output a shard's job reads."""
+    return [(above, CLOSING if above == "weights" else shard) for above in STEPS[step].READS]
 
-    return replace(found, threads=threads, confirm=confirm)
+
+def _named(inputs: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    return {f"{step}/{shard}": key for (step, shard), key in inputs.items()}
 
 
 def _job(
@@ -157,21 +163,94 @@ def _job(
     params: Params,
     step: str,
     shard: str,
-    parts: Mapping[str, Any],
-    jobs: Mapping[tuple[str, str], Job],
-    reads: list[tuple[str, str]],
+    made_of: Mapping[str, Any],
+    inputs: Mapping[tuple[str, str], str],
 ) -> Job:
-    inputs = {(folder(above), of): jobs[above, of].key for above, of in reads}
-    return Job(root, step, folder(step), shard, parts, inputs, params)
+    in_folders = {(folder(above), of): key for (above, of), key in inputs.items()}
+    alone = step not in SHARDED
+    return Job(root, step, folder(step), shard, made_of, in_folders, params, owns_folder=alone)
 
 
-def _rows(step: str, shard: Shard, decisions: list[Decision]) -> dict[str, Any]:
-    """Digests of the git-tracked rows that a step reads for a shard."""
+def job(root: Path, step: str, shard: str, key: str, threads: int = 1) -> Job:
+    """The job that Snakemake asks for by (step, shard, key), planned anew from the files as they are now.
+
+    A shard's job reads only what its own key is made of, so that it starts at once however large the collection is:
+    download its rows, merge the decisions that may concern it, and every step the keys of the receipts that it will
+    read. A key that comes out as the one asked for proves that these are what was planned.
+
+    Raises
+    ------
+    BlurlineError
+        When its key is another one: somebody edited params, a manifest or decisions after the run was planned.
+    """
+    whole = step not in SHARDED or shard == CLOSING
+
+    def find() -> Job | None:
+        candidates = _whole_job(root, step, shard) if whole else _shard_job(root, step, shard)
+        try:
+            return next((candidate for candidate in candidates if candidate.key == key), None)
+        except pl.exceptions.PolarsError:
+            return None  # a manifest that could be read when the run was planned
+
+    found = find()
+    if found is None:
+        raise BlurlineError(f"{step} {shard}: inputs changed during the run (key {key} is not planned): run again")
+
+    def confirm() -> None:
+        if find() is None:
+            raise BlurlineError(f"{step} {shard}: inputs changed while the job ran: run again")
+
+    return replace(found, threads=threads, confirm=confirm)
+
+
+def _whole_job(root: Path, step: str, shard: str) -> Iterator[Job]:
+    if step == "weights":
+        params = params_file.load(root)
+        yield _job(root, params, step, shard, parts(step, shard, params.pick(weights.PARAMS), {}, {}), {})
+    elif (step, shard) in (jobs := load(root).jobs):
+        yield jobs[step, shard]
+
+
+def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:
+    """A shard's job, from what its key is made of alone; several where an input has several receipts, or none."""
+    params = params_file.load(root)
+    if not sources.is_shard_of(name, params.sources):
+        return
+    rows, decisions = None, None
     if step == "download":
-        return {"manifest": receipts.digest(shard.rows.select("image_id", "url", "sha256").rows())}
-    if step == "merge":
-        return {"decisions": receipts.digest([decision.canonical() for decision in decisions])}
+        rows = sources.read_shard(root, name, params.shard_size)
+    elif step == "merge":
+        every = decision_files.read_all(root)
+        listed = [sources.scan(root, source, params.shard_size) for source in params.sources]
+        known = reaching.relevant(pl.concat(one.select(reaching.ROWS) for one in listed), every, name)
+        decisions = reaching.reach(every, known).concerning(name)
+    above = reads(step, name)
+    for keys in itertools.product(*(receipts.keys_of(root / "data" / folder(s), of) for s, of in above)):
+        inputs = dict(zip(above, keys, strict=True))
+        made_of = parts(step, name, params.pick(STEPS[step].PARAMS), _rows(step, rows, decisions), inputs)
+        found = _job(root, params, step, name, made_of, inputs)
+        found.rows = rows
+        found.decisions = decision_files.of_rows(decisions) if decisions is not None else ()
+        yield found
+
+
+def _listed(shards: list[Shard]) -> pl.DataFrame:
+    """The manifest rows as `reach` wants them."""
+    return pl.concat(shard.rows.select("image_id", "sha256", shard=pl.lit(shard.name)) for shard in shards)
+
+
+def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None) -> dict[str, Any]:
+    """Number and digest of the git-tracked rows that a step reads for a shard."""
+    if step == "download" and shard is not None:
+        return {"manifest": _digest(shard.rows.select("image_id", "url", "sha256"))}
+    if step == "merge" and decisions is not None:
+        return {"decisions": _digest(decisions.select(decision_files.KEYED))}
     return {}
+
+
+def _digest(rows: pl.DataFrame) -> dict[str, Any]:
+    """How many rows, and the SHA-256 of them as CSV: every field quoted, a line feed after every line."""
+    return {"rows": rows.height, "sha256": hashlib.sha256(rows.write_csv(quote_style="always").encode()).hexdigest()}
 
 
 def _public_rows(params: Params, shards: list[Shard]) -> dict[str, Any]:
@@ -180,8 +259,7 @@ def _public_rows(params: Params, shards: list[Shard]) -> dict[str, Any]:
         return {}
     return {
         "manifest": {
-            s.name: receipts.digest(s.rows.select("image_id", *(c for c in columns if c in s.rows.columns)).rows())
-            for s in shards
+            s.name: _digest(s.rows.select("image_id", *(c for c in columns if c in s.rows.columns))) for s in shards
         }
     }
 

@@ -89,6 +89,25 @@ def parse_name(name: str) -> tuple[str, str] | None:
     return (match["shard"], match["key"]) if match else None
 
 
+def names(folder: Path) -> set[str]:
+    """The names of all that lies in a step's folder; none where there is no folder."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def by_shard(names: Iterable[str]) -> dict[str, list[str]]:
+    """Shard → the names of its receipts: one, unless its job was killed, or is under way, or is due."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if parsed := parse_name(name):
+            found.setdefault(parsed[0], []).append(name)
+    return found
+
+
+def keys_of(folder: Path, shard: str) -> list[str]:
+    """The keys of a shard's receipts in a folder: one, unless a job was killed or is under way."""
+    return [found[1] for path in sorted(folder.glob(f"{shard}.*.json")) if (found := parse_name(path.name))]
+
+
 def owner(name: str) -> str:
     """The shard that a file in a step's folder belongs to: shard names hold no dots."""
     return name.split(".", 1)[0]

@@ -1,17 +1,19 @@
 """Source manifests, data/sources/<name>.csv or .parquet: reading, checking, cutting into shards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from blurline.archives import chain
+from blurline.archives.errors import Unreadable
 from blurline.errors import BlurlineError
 
 FOLDER = "data/sources"
-SCHEMES = ("http", "https", "file", "package")
+SCHEMES = ("http", "https", "file", "package", *chain.SCHEMES)
 IMAGE_EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
@@ -31,7 +33,9 @@ class ManifestRow(BaseModel):
         str,
         Field(
             min_length=1,
-            description="http(s)://…, file://…, package://<python package>/<path>, or a path relative to the manifest",
+            description="http(s)://…, file://…, package://<python package>/<path>, or a path relative to the manifest; "
+            "tar://<member>::<one of these> and zip://<member>::<one of these> for a member of an archive that is a "
+            "local file (% and : in a member's name are written %25 and %3A)",
         ),
     ]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description="of the bytes at url")] = ""
@@ -57,11 +61,6 @@ class Shard:
     @property
     def image_ids(self) -> list[str]:
         return self.rows["image_id"].to_list()
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """image_id → pinned SHA-256, or "" where a row is unpinned."""
-        return dict(self.rows.select("image_id", "sha256").rows())
 
     @property
     def unpinned(self) -> int:
@@ -99,15 +98,39 @@ def read(root: Path, name: str) -> Manifest:
     """
     path = find(root, name)
     shown = path.relative_to(root).as_posix()
-    rows = _read_strings(path, shown)
+    rows = read_strings(path, shown)
     for column in ("image_id", "url"):
         if column not in rows.columns:
             raise BlurlineError(f"{shown}:1: column {column} is missing: add it (there are: {', '.join(rows.columns)})")
-    if "sha256" not in rows.columns:
-        rows = rows.with_columns(pl.lit("").alias("sha256"))
-    rows = rows.select("image_id", "url", pl.col("sha256").str.to_lowercase(), pl.exclude("image_id", "url", "sha256"))
-    _check(rows, shown)
+    rows = rows.select(_columns(rows.columns))
+    check(rows, lambda index: f"{shown}:{index + 2}")
     return Manifest(name, path, rows)
+
+
+def scan(root: Path, name: str, shard_size: int) -> pl.LazyFrame:
+    """The rows of source `name` as `read` gives them, unchecked and read only as far as asked for, and their `shard`.
+
+    For jobs: their rows were checked when the run was planned, or else their key says that they are other rows.
+    """
+    path = find(root, name)
+    rows = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
+    strings = rows.select(pl.all().cast(pl.String).fill_null("")).select(_columns(rows.collect_schema().names()))
+    number = (pl.int_range(pl.len()) // shard_size).cast(pl.String).str.zfill(5)
+    return strings.with_columns(shard=pl.lit(f"{name}-") + number)
+
+
+def read_shard(root: Path, name: str, shard_size: int) -> Shard:
+    """One shard by its own name, unchecked (see `scan`); without rows when the manifest has none for it."""
+    source, _, number = name.rpartition("-")
+    rows = scan(root, source, shard_size).drop("shard").slice(int(number) * shard_size, shard_size)
+    # Blank lines at the end of a manifest are no rows (see `_read_strings`).
+    return Shard(name, source, _without_blank_end(rows.collect()))
+
+
+def _columns(names: list[str]) -> list[pl.Expr]:
+    """The columns of a manifest's rows: image_id, url, sha256 in lower case, then what else there is."""
+    sha256 = pl.col("sha256").str.to_lowercase() if "sha256" in names else pl.lit("").alias("sha256")
+    return [pl.col("image_id"), pl.col("url"), sha256, pl.exclude("image_id", "url", "sha256")]
 
 
 def read_all(root: Path, names: list[str]) -> list[Manifest]:
@@ -131,6 +154,12 @@ def cut(manifest: Manifest, shard_size: int) -> Iterator[Shard]:
         yield Shard(f"{manifest.name}-{number:05d}", manifest.name, manifest.rows.slice(start, shard_size))
 
 
+def is_shard_of(name: str, sources: list[str]) -> bool:
+    """Whether a shard has the name of one that may be cut from one of these sources."""
+    source, _, number = name.rpartition("-")
+    return source in sources and number.isdigit() and len(number) >= 5
+
+
 def sample_key(image_id: str) -> str:
     """The name under which WebDataset groups files into a sample: the path without its image extension.
 
@@ -147,13 +176,20 @@ def member(image_id: str, extension: str) -> str:
 
 
 def _split_extension(image_id: str) -> tuple[str, str]:
-    suffix = PurePosixPath(image_id).suffix
-    if suffix.lower() in IMAGE_EXTENSIONS:
-        return image_id.removesuffix(suffix), suffix
+    # By hand: this runs for every row of every manifest, and pathlib takes five times as long.
+    stem, dot, extension = image_id.rpartition(".")
+    if stem and not stem.endswith("/") and f".{extension}".lower() in IMAGE_EXTENSIONS:
+        return stem, dot + extension
     return image_id, ""
 
 
-def _read_strings(path: Path, shown: str) -> pl.DataFrame:
+def is_plain_path(text: pl.Expr) -> pl.Expr:
+    """Whether text is a plain relative path, as image_ids are."""
+    return ~(text.str.contains(r"(^|/)(\.{0,2})(/|$)") | text.str.contains(r"[\\\x00-\x1f\x7f]"))
+
+
+def read_strings(path: Path, shown: str) -> pl.DataFrame:
+    """The table as it stands in a file, every value a string; `shown` is what errors call the file."""
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path).select(pl.all().cast(pl.String).fill_null(""))
@@ -162,13 +198,7 @@ def _read_strings(path: Path, shown: str) -> pl.DataFrame:
         doubled = sorted({name for name in header if header.count(name) > 1})
         if doubled:
             raise BlurlineError(f"{shown}:1: column {doubled[0]} stands twice: keep one of them")
-        frame = pl.read_csv(path, infer_schema=False, raise_if_empty=False)
-        frame = frame.fill_null("")
-        # Editors like to leave blank lines at the end.
-        blank = frame.select(pl.all_horizontal(pl.all() == "").alias("blank"))["blank"].to_list()
-        while blank and blank[-1]:
-            blank.pop()
-        return frame.head(len(blank))
+        return _without_blank_end(pl.read_csv(path, infer_schema=False, raise_if_empty=False).fill_null(""))
     except BlurlineError:
         raise
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
@@ -176,23 +206,36 @@ def _read_strings(path: Path, shown: str) -> pl.DataFrame:
         raise BlurlineError(f"{shown}: cannot be read as a table ({problem}): mend or restore the file") from None
 
 
-def _check(rows: pl.DataFrame, shown: str) -> None:
-    """Raise for the first row that breaks a rule. Vectorised: manifests have millions of rows."""
+def _without_blank_end(rows: pl.DataFrame) -> pl.DataFrame:
+    """Editors like to leave blank lines at the end."""
+    if not rows.height:
+        return rows
+    filled = rows.select((pl.any_horizontal(pl.all() != "")).arg_true().max()).item()
+    return rows.head(0 if filled is None else filled + 1)
+
+
+def check(rows: pl.DataFrame, place: Callable[[int], str]) -> None:
+    """Check rows of image_id, url and sha256. Vectorised: manifests have millions of rows.
+
+    Raises
+    ------
+    BlurlineError
+        For the first row that breaks a rule; `place` says where the row of an index (from 0) stands.
+    """
     image, url = pl.col("image_id"), pl.col("url")
-    scheme = url.str.extract(r"^([A-Za-z][A-Za-z0-9+.-]*)://", 1).str.to_lowercase()
+    known = "|".join(SCHEMES)
     rules: list[tuple[pl.Expr, str]] = [
         (image == "", "image_id is empty: give every image a unique relative path"),
         (
-            image.str.contains(r"(^|/)(\.{0,2})(/|$)") | image.str.contains(r"[\\\x00-\x1f\x7f]"),
+            ~is_plain_path(image),
             "image_id {image_id!r} is no plain relative path: no leading or double /, no . or .. parts, no backslashes",
         ),
         (image.str.strip_chars() != image, "image_id {image_id!r} begins or ends with a space: take it away"),
         (url.str.strip_chars() != url, "url {url!r} begins or ends with a space: take it away"),
         (image.str.len_bytes() > 1024, "image_id {image_id!r} is longer than 1,024 bytes: shorten it"),
-        (image.is_duplicated(), "image_id {image_id!r} stands twice: an id names one image"),
         (url == "", "url is empty: say where {image_id!r} comes from"),
         (
-            scheme.is_not_null() & ~scheme.is_in(SCHEMES),
+            url.str.contains(r"^[A-Za-z][A-Za-z0-9+.-]*://") & ~url.str.contains(rf"^(?i-u:{known})://"),
             "url {url!r} has an unknown scheme: use " + ", ".join(f"{s}://" for s in SCHEMES) + " or a path",
         ),
         (
@@ -200,17 +243,55 @@ def _check(rows: pl.DataFrame, shown: str) -> None:
             "sha256 {sha256!r}: want 64 hex digits",
         ),
     ]
-    for rule, message in rules:
-        bad = rows.with_row_index("line", offset=2).filter(rule)
-        if bad.height:
-            row = bad.row(min(bad.height - 1, 1 if "twice" in message else 0), named=True)
-            raise BlurlineError(f"{shown}:{row['line']}: {message.format(**row)}")
-    keys = pl.Series("key", [sample_key(image_id) for image_id in rows["image_id"]], dtype=pl.String)
-    clash = rows.with_row_index("line", offset=2).with_columns(keys).filter(pl.col("key").is_duplicated())
-    if clash.height:
-        key = clash["key"][0]
-        one, other, *_ = clash.filter(pl.col("key") == key).iter_rows(named=True)
-        raise BlurlineError(
-            f"{shown}:{other['line']}: image_id {other['image_id']!r} and {one['image_id']!r} "
-            f"(line {one['line']}) would be one sample {key!r} of a shard: rename one of them"
-        )
+    # One pass to see whether all is well, which it nearly always is.
+    broken = rows.lazy().select(rule.any().alias(str(n)) for n, (rule, _) in enumerate(rules)).collect()
+    numbered = rows.with_row_index("row")
+    for (rule, message), bad in zip(rules, broken.row(0), strict=True):
+        if bad:
+            row = numbered.filter(rule).row(0, named=True)
+            raise BlurlineError(f"{place(row['row'])}: {message.format(**row)}")
+    _check_chains(numbered, place)
+    stems = rows.select(stem=_stem())["stem"]
+    if not stems.is_duplicated().any():
+        return
+    again = numbered.filter(pl.col("image_id").is_duplicated())
+    if again.height:
+        image_id = again["image_id"][0]
+        second = again.filter(pl.col("image_id") == image_id)["row"][1]
+        raise BlurlineError(f"{place(second)}: image_id {image_id!r} stands twice: an id names one image")
+    clash = numbered.with_columns(stems).filter(stems.is_duplicated())
+    one, other, *_ = clash.filter(pl.col("stem") == clash["stem"][0]).iter_rows(named=True)
+    raise BlurlineError(
+        f"{place(other['row'])}: image_id {other['image_id']!r} and {one['image_id']!r} ({place(one['row'])}) "
+        f"would be one sample {sample_key(one['image_id'])!r} of a shard: rename one of them"
+    )
+
+
+def _stem() -> pl.Expr:
+    """The column image_id without image extensions: equal exactly where `sample_key` is, and faster for millions."""
+    image = pl.col("image_id")
+    extensions = "|".join(sorted(extension[1:] for extension in IMAGE_EXTENSIONS))
+    hidden = image.str.contains(r"(^|/)\.[^./]*$")  # the whole name of `.jpg`, not its extension
+    # -u: only ASCII letters have another case here, as in `_split_extension`.
+    return pl.when(hidden).then(image).otherwise(image.str.replace(rf"\.(?i-u:{extensions})$", ""))
+
+
+def _check_chains(numbered: pl.DataFrame, place: Callable[[int], str]) -> None:
+    """Members of archives: every part is there, and the archive is a local file."""
+    chains = numbered.filter(pl.col("url").str.contains(r"^(?i:tar|zip)://"))
+    # Whatever the member, what is said of its archive is the same: look at one of each, not at millions.
+    alike = chains.unique(pl.col("url").str.replace(r"^([A-Za-z]+)://[^:]+::", "${1}://x::"), keep="first")
+    for row, url in alike.sort("row").select("row", "url").iter_rows():
+        try:
+            _, location = chain.read(url)
+        except Unreadable as error:
+            raise BlurlineError(
+                f"{place(row)}: url {url!r}: {error.reason}: write tar://<member>::<path of the archive>, "
+                f"up to {chain.DEPTH} archives deep"
+            ) from None
+        scheme, separator, _ = location.partition("://")
+        if separator and scheme.lower() not in ("file", "package"):
+            raise BlurlineError(
+                f"{place(row)}: url {url!r}: an archive is read where it lies, and {scheme}:// is not on this "
+                "machine: fetch the archive, and use its path or a file:// url"
+            )

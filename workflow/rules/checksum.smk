@@ -9,7 +9,11 @@ rule checksum:
             for step in ("weights", "download", "detect", "merge", "blur")
         ],
     output:
-        "data/release/_step.{key}.json",
+        report(
+            "data/release/_step.{key}.json",
+            caption="../report/checksum.rst",
+            category="Release",
+        ),
     log:
         "logs/checksum/_step.{key}.log",
     benchmark:

@@ -6,7 +6,8 @@ from pathlib import Path
 from blurline import params as blurline_params
 from blurline import plan as blurline_plan
 from blurline.errors import BlurlineError
-from blurline.release.summary import summarise
+from blurline.progress import Watch
+from blurline.release.summary import failures, summarise
 
 try:
     blurline_params.refuse_overrides(Path(), config)
@@ -37,7 +38,24 @@ def shard_receipts(step):
     return [ancient(receipt) for receipt in PLAN.shard_receipts(step)]
 
 
+def start_watch():
+    """Say every few seconds how far the steps are, to a person; a log stays quiet."""
+    if sys.stderr.isatty():
+        Watch(Path(), PLAN.images(), sys.stderr).start()
+
+
 def print_summary():
     """Tell what the release holds, after a run that was asked for the release."""
     if any(job.rule.name in ("all", "checksum") for job in workflow.dag.jobs):
         print("\n" + summarise(Path(), PLAN), file=sys.stderr)
+
+
+def print_failures():
+    """Tell in a line each what stopped the run: Snakemake's own messages are long."""
+    logs = [
+        Path(log)
+        for job in workflow.dag.jobs
+        if not workflow.dag.finished(job)
+        for log in job.log
+    ]
+    print("\n" + failures(logs), file=sys.stderr)

@@ -279,6 +279,15 @@ _KNOWN = (
 )
 
 
+def is_image(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (32 or more, or all of it) is of a format that is decoded here."""
+    return (
+        any(head[at : at + len(signature)] == signature for at, signature, _ in _SUPPORTED)
+        # Two letters are no signature: the reserved field of a BMP, which is 0, tells it from text that begins so.
+        and (head[:2] != b"BM" or head[6:10] == bytes(4))
+    )
+
+
 def _plugin(data: bytes) -> Plugin:
     for at, signature, plugin in _SUPPORTED:
         if data[at : at + len(signature)] == signature:

@@ -1,12 +1,15 @@
 """The few lines that people read after a run."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
 
 from blurline.errors import BlurlineError
 from blurline.plan import Plan
+
+SHOWN = 10  # errors of a stopped run
 
 
 def summarise(root: Path, plan: Plan) -> str:
@@ -43,6 +46,25 @@ def summarise(root: Path, plan: Plan) -> str:
         "  next: `dvc repro` records it in dvc.lock; `blurline verify` checks it; decisions: data/review/*.csv"
     )
     return "\n".join(lines)
+
+
+def failures(logs: Iterable[Path]) -> str:
+    """What stopped a run, for those of these logs of failed jobs that name an error."""
+    errors = {}
+    for path in logs:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        named = [line for line in lines if line.startswith("error: ")]
+        if named:
+            errors[named[-1]] = path
+    many = f" and {len(errors) - SHOWN} more, in their logs" if len(errors) > SHOWN else ""
+    return "\n".join(
+        [
+            f"the run stopped{':' if errors else '; the messages above say why'}",
+            *(f"  {error} ({path})" for error, path in list(errors.items())[:SHOWN]),
+            *([many] if many else []),
+            "  what is done is kept: mend the cause, and run the same command again",
+        ]
+    )
 
 
 def _reasons(manifest: Path, outcomes: set[str]) -> list[str]:

@@ -30,7 +30,8 @@ def run(job: Job) -> None:
     style = style_of(job.params.blur)
     rows = []
     with job.output() as output, tars.Writer(output.path(f"{job.shard}.tar")) as tar:
-        for image, faces in zip(images.iter_rows(named=True), merged.iter_rows(named=True), strict=True):
+        pairs = zip(images.iter_rows(named=True), merged.iter_rows(named=True), strict=True)
+        for image, faces in output.track(pairs, images.height):
             # The tar holds the rows with status ok, in their order.
             data = _next(members, image, job.shard) if image["status"] == "ok" else None
             row, released = release(image, faces, data, style, limits)

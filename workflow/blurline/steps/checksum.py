@@ -1,12 +1,13 @@
 """checksum: account for every row, check what must hold of a release, and write its manifest and checksums."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from blurline import environment, tables
+from blurline import environment, performance, tables
 from blurline.boxes import Box
 from blurline.errors import BlurlineError
 from blurline.job import Job
@@ -74,6 +75,16 @@ def run(job: Job) -> None:
         output.path("SHA256SUMS").write_text("".join(lines), encoding="utf-8")
         output.counts |= counts
     environment.record(job.root, job.params.dataset.name)
+    performance.record(job.root, performance.examine(job.root, _measured(job)))
+
+
+def _measured(job: Job) -> Iterator[tuple[str, str, str, int]]:
+    """The shards' jobs that this release was made by: step, shard, key, images."""
+    images = {shard.name: shard.rows.height for shard in job.shards}
+    steps = {folder: column.removeprefix("key_") for column, folder in KEY_COLUMNS.items()}
+    for (folder, shard), key in job.inputs.items():
+        if shard in images:
+            yield steps[folder], shard, key, images[shard]
 
 
 def _shard(job: Job, shard: Shard) -> pl.DataFrame:

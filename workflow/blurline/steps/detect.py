@@ -40,7 +40,7 @@ def run(job: Job) -> None:
     asked: deque[str] = deque()
     with job.output() as output:
         pixels = _decoded(job, raw, images, rows, asked)
-        for found in detector.detect(pixels):
+        for found in output.track(detector.detect(pixels), images.height):
             row = rows[asked.popleft()]
             row |= (
                 {"status": "error", "reason": found.reason} if isinstance(found, Failure) else _found(row, name, found)

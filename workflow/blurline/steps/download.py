@@ -55,7 +55,8 @@ def run(job: Job) -> None:
     ):
         quarantine: list[tuple[str, bytes]] = []
         found = _in_order(pool, get, ((image, url) for image, url, _ in manifest), 2 * job.threads)
-        for (image_id, url, pinned), data in zip(manifest, found, strict=True):
+        fetched = zip(manifest, found, strict=True)
+        for (image_id, url, pinned), data in output.track(fetched, len(manifest)):
             row = record(image_id, url, pinned, data, settings)
             rows.append(row)
             if isinstance(data, bytes) and row["status"] == "ok":

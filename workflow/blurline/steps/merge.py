@@ -14,7 +14,7 @@ The rules, for each box:
 A decision belongs to the image's bytes (SHA-256) and a place in it. One made on other bytes may only add protection.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,9 +62,9 @@ def run(job: Job) -> None:
     review = job.params.review
     rules = Rules(job.params.detect.confidence, review.match_iou, review.reject_votes, review.window)
     detections = list(table.iter_rows(named=True))
+    told = by_image(detections, job.decisions)
     rows = [
-        {"image_id": row["image_id"], "sha256": row["sha256"]}
-        | merge(row, _for_image(row, detections, job.decisions), rules)
+        {"image_id": row["image_id"], "sha256": row["sha256"]} | merge(row, told[row["image_id"]], rules)
         for row in detections
     ]
     with job.output() as output:
@@ -74,16 +74,23 @@ def run(job: Job) -> None:
         output.counts["blur"] = sum(face["blur"] for row in rows for face in row["faces"])
 
 
-def _for_image(row: dict[str, Any], rows: Sequence[dict[str, Any]], decisions: Iterable[Decision]) -> list[Decision]:
-    """The decisions for one image: by its SHA-256, or by its image_id."""
-    same_bytes = {r["image_id"] for r in rows if r["sha256"] and r["sha256"] == row["sha256"]}
-    return [
-        d
-        for d in decisions
-        if d.image_id == row["image_id"]
-        or (row["sha256"] and d.sha256 == row["sha256"])
-        or (not d.sha256 and d.image_id in same_bytes)
-    ]
+def by_image(rows: Iterable[dict[str, Any]], decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    """image_id → the decisions for it: by its SHA-256, or by its image_id or that of a copy of it in this shard."""
+    rows = list(rows)
+    copies: dict[str, list[str]] = {}
+    for row in rows:
+        copies.setdefault(row["sha256"] or "", []).append(row["image_id"])
+    sha256_of = {row["image_id"]: row["sha256"] or "" for row in rows}
+    found: dict[str, list[Decision]] = {image_id: [] for image_id in sha256_of}
+    for decision in decisions:
+        same = {decision.image_id} & found.keys()
+        if decision.sha256:
+            same.update(copies.get(decision.sha256, []))
+        elif sha256_of.get(decision.image_id):
+            same.update(copies[sha256_of[decision.image_id]])
+        for image_id in same:
+            found[image_id].append(decision)
+    return found
 
 
 def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""How much of a run is not decoding, inference, blurring, encoding and hashing; and whether memory grows with shards.
+
+The same images go through the workflow, and through plain loops that call the same functions on as many processes,
+with the model loaded beforehand and nothing written. What the workflow takes longer is its own: starting jobs,
+importing libraries, planning, tables, tars, receipts, copies on disk.
+
+    uv run python -m benchmarks.overhead                   # 2,000 images in 2 shards, 2 cores
+    uv run python -m benchmarks.overhead --images 200
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import skimage
+from PIL import Image
+
+from benchmarks.measure import measure
+from blurline import params as params_file
+from blurline import performance
+from blurline.detectors import centerface
+from blurline.images import CannotRelease, decode
+from blurline.images.redact import redact
+from blurline.steps.blur import style_of
+from tests.workflow.project import CODE, TOP, Project, copy_of, environment
+
+SIZE = (500, 375)  # pixels, as most of ImageNet's images
+PHOTOGRAPHS = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--images", type=int, default=2000)
+    options.add_argument("--cores", type=int, default=2)
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        images = Path(temporary) / "images"
+        names = make_images(images, chosen.images)
+        size = -(-chosen.images // chosen.cores)
+        plain = [loops(images, names, chosen.cores)]
+        whole = _workflow(Path(temporary) / "large", images, names, size, chosen.cores)
+        plain.append(loops(images, names, chosen.cores))
+        seconds = sum(plain) / len(plain)
+        share = 1 - seconds / whole[0]
+        print(f"{len(names)} images of {SIZE[0]}×{SIZE[1]} pixels, {chosen.cores} shards, {chosen.cores} cores\n")
+        print("| | seconds | images per second |\n| --- | ---: | ---: |")
+        print(f"| plain loops, before and after | {plain[0]:.1f}, {plain[1]:.1f} | {len(names) / seconds:.1f} |")
+        print(f"| `snakemake --cores {chosen.cores}` | {whole[0]:.1f} | {len(names) / whole[0]:.1f} |")
+        print(f"\nOrchestration: {share:.1%} of the run.\n")
+        small = _workflow(Path(temporary) / "small", images, names[: size // 5], size // 10, chosen.cores)
+        print(f"| peak memory of a job, MB | shard of {size // 10} | shard of {size} |\n| --- | ---: | ---: |")
+        for step in performance.STEPS:
+            print(f"| {step} | {small[1][step]:.0f} | {whole[1][step]:.0f} |")
+
+
+def make_images(folder: Path, number: int) -> list[str]:
+    """Write JPEGs cut from photographs that come with scikit-image, each another one; their names."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    photographs = []
+    for name in PHOTOGRAPHS:
+        with Image.open(Path(skimage.__file__).parent / "data" / name) as opened:
+            photographs.append(opened.convert("RGB"))
+    names = []
+    for n in range(number):
+        picture = photographs[n % len(photographs)]
+        width = int(random.uniform(0.6, 1.0) * picture.width)
+        height = min(picture.height, width * SIZE[1] // SIZE[0])
+        left, top = (int(random.uniform(0, 1) * (a - b)) for a, b in zip(picture.size, (width, height), strict=True))
+        names.append(f"{n:06d}.jpg")
+        picture.crop((left, top, left + width, top + height)).resize(SIZE).save(folder / names[-1], quality=90)
+    return names
+
+
+def loops(folder: Path, names: list[str], processes: int) -> float:
+    """Seconds that the work itself takes, from when every process has its model to when the last is done."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(processes + 1)
+    workers = [context.Process(target=_work, args=(folder, names[n::processes], ready)) for n in range(processes)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    start = time.monotonic()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    return time.monotonic() - start
+
+
+def _work(folder: Path, names: list[str], ready: "multiprocessing.synchronize.Barrier") -> None:
+    from blurline.detectors.yolo import Detector, Failure
+
+    params = params_file.load(TOP)
+    limits = decode.Limits(params.download.max_bytes, params.download.max_pixels)
+    settings, style = params.detect, style_of(params.blur)
+    with tempfile.TemporaryDirectory() as temporary:
+        weights = Path(temporary) / "centerface.onnx"
+        weights.write_bytes(centerface.build(centerface.source()))
+        detector = Detector(
+            weights,
+            settings.sha256,
+            image_size=settings.image_size,
+            candidate=settings.candidate,
+            nms_iou=settings.nms_iou,
+            classes=None,
+            device=settings.device,
+            half=settings.half,
+            threads=1,
+            batch=settings.batch,
+        )
+        list(detector.detect(iter([np.zeros((*SIZE[::-1], 3), np.uint8)])))
+        ready.wait()
+
+        def pixels() -> Iterator[np.ndarray]:
+            for name in names:
+                data = (folder / name).read_bytes()
+                hashlib.sha256(data).hexdigest()
+                decode.inspect(data, limits)
+                yield decode.decode_rgb(data, limits)
+
+        for name, found in zip(names, detector.detect(pixels()), strict=True):
+            assert not isinstance(found, Failure)
+            boxes = [(one.x1, one.y1, one.x2, one.y2) for one in found if one.score >= settings.confidence]
+            try:
+                released = redact((folder / name).read_bytes(), boxes, style, limits)
+            except CannotRelease:
+                continue
+            hashlib.sha256(released.data).hexdigest()
+
+
+def _workflow(
+    path: Path, images: Path, names: list[str], shard_size: int, cores: int
+) -> tuple[float, dict[str, float]]:
+    """Seconds of a whole run, and peak memory in MB of a job by step."""
+    copy_of(CODE, path)
+    (path / "data/sources").mkdir()
+    (path / "data/review").mkdir()
+    rows = "".join(f"{name},file://{images / name}\n" for name in names)
+    (path / "data/sources/many.csv").write_text(f"image_id,url\n{rows}")
+    project = Project(path, environment(path))
+    project.set("sources", ["many"])
+    project.set("shard_size", shard_size)
+    cost = measure(["snakemake", "--cores", str(cores)], path, project.env)
+    figures = json.loads((path / performance.FILE).read_text())
+    return cost.seconds, {step: figures[step]["peak_memory_mb"] for step in performance.STEPS}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Which decisions concern which shard.
+
+A decision concerns an image by its image_id, and every image whose pinned SHA-256 is that of the image decided on, so
+that a face added in one copy is blurred in all copies. One on an image_id that no manifest has, with a hash that no
+row is pinned to, may mean any unpinned row: the merge, which knows their hashes, finds out.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from blurline import decisions as decision_files
+
+ROWS = ("image_id", "sha256", "shard")
+"""The columns of `rows` below: of manifest rows; sha256 is "" where a row is unpinned."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """`decisions` (as `decisions.read_all` gives them, sha256 filled in) and `pairs` of (decision, shard).
+
+    `strangers` are image_ids of decisions that mean no image of any manifest: misspelt, or of a source that is gone.
+    """
+
+    decisions: pl.DataFrame
+    pairs: pl.DataFrame
+    strangers: list[str]
+
+    def concerning(self, shard: str) -> pl.DataFrame:
+        """The decisions for a shard, without repeats, in an order of their own."""
+        chosen = self.pairs.filter(pl.col("shard") == shard)["decision"]
+        return _canonical(self.decisions[chosen])
+
+    def by_shard(self) -> dict[str, pl.DataFrame]:
+        """As `concerning`, for every shard that has any."""
+        return {
+            str(shard): _canonical(self.decisions[pairs["decision"]])
+            for (shard,), pairs in self.pairs.group_by("shard")
+        }
+
+
+def reach(decisions: pl.DataFrame, rows: pl.DataFrame) -> Reach:
+    """Join decisions with manifest rows (columns `ROWS`); see the module's first lines for the rules.
+
+    For one shard's sake, `rows` may be only those that `relevant` keeps.
+    """
+    known = rows.select("image_id", pinned="sha256", listed=pl.lit(True))
+    found = decisions.join(known, on="image_id", how="left", maintain_order="left")
+    # Say which bytes are meant, so that the merge of another shard knows a copy of them.
+    said = pl.when(pl.col("sha256") == "").then(pl.col("pinned").fill_null("")).otherwise("sha256")
+    numbered = found.with_columns(sha256=said).with_row_index("decision")
+    pinned = rows.filter(pl.col("sha256") != "")
+    by_image = numbered.join(rows.select("image_id", "shard"), on="image_id")
+    by_hash = numbered.filter(pl.col("sha256") != "").join(pinned.select("sha256", "shard"), on="sha256")
+    unlisted = numbered.filter(pl.col("listed").is_null()).join(pinned, on="sha256", how="anti")
+    unpinned = rows.filter(pl.col("sha256") == "").select("shard").unique()
+    maybe = unlisted.filter((pl.col("sha256") != "") & pl.lit(unpinned.height > 0))
+    lost = unlisted.join(maybe, on="decision", how="anti").sort("decision")
+    pairs = pl.concat(
+        part.select("decision", "shard") for part in (by_image, by_hash, maybe.join(unpinned, how="cross"))
+    )
+    return Reach(numbered.select(decisions.columns), pairs.unique(), lost["image_id"].to_list())
+
+
+def relevant(rows: pl.LazyFrame, decisions: pl.DataFrame, shard: str) -> pl.DataFrame:
+    """The manifest rows that can matter to what `reach` says of one shard, read without holding all others."""
+    wanted = (
+        (pl.col("shard") == shard)
+        | pl.col("image_id").is_in(decisions["image_id"].unique().to_list())
+        | pl.col("sha256").is_in(decisions["sha256"].unique().to_list())
+    )
+    return rows.select(ROWS).filter(wanted).collect(engine="streaming")
+
+
+def _canonical(decisions: pl.DataFrame) -> pl.DataFrame:
+    """Without repeats, in an order that does not depend on files; what is not `KEYED` counts for nothing."""
+    keyed = list(decision_files.KEYED)
+    return decisions.sort(decision_files.COLUMNS).unique(keyed, keep="first", maintain_order=True)
