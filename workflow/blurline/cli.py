@@ -214,6 +214,38 @@ def digest(path: Annotated[Path, typer.Argument(exists=True, help="a weights fil
     print(weights_digest(path))
 
 
+@app.command()
+def adopt(
+    name: Annotated[str | None, typer.Option(help="of the data set")] = None,
+    licence: Annotated[str | None, typer.Option(help="of the data set, such as CC-BY-4.0")] = None,
+    creator: Annotated[list[str] | None, typer.Option(help="who made the data set; may be given again")] = None,
+    description: Annotated[str | None, typer.Option(help="what is in the data set")] = None,
+    origin: Annotated[str | None, typer.Option(help="URL of the data set's own git repository")] = None,
+    private_remote: Annotated[str | None, typer.Option(help="DVC remote for clear images: a folder or URL")] = None,
+    public_remote: Annotated[str | None, typer.Option(help="DVC remote for released images: a folder or URL")] = None,
+) -> None:
+    """Make a fresh clone of blurline your own data set. On a terminal it asks for what is not given."""
+    from blurline import adopt as adopting
+
+    creators = tuple(creator) if creator else None
+    wishes = adopting.Wishes(name, licence, creators, description, origin, private_remote, public_remote)
+    ask = (lambda question: typer.prompt(question, default="", show_default=False)) if sys.stdin.isatty() else None
+    print(adopting.adopt(ROOT, wishes, ask))
+
+
+@app.command(hidden=True)
+def merge_params(
+    ours: Annotated[Path, typer.Argument(help="the data set's params.yaml, which becomes the merged one")],
+    base: Annotated[Path, typer.Argument(help="what both come from")],
+    theirs: Annotated[Path, typer.Argument(help="upstream's")],
+) -> None:
+    """Merge params.yaml key by key: what git calls where an upgrade brings another one."""
+    from blurline import params_merge
+
+    texts = [path.read_bytes().decode() for path in (base, ours, theirs)]
+    ours.write_bytes(params_merge.merge(*texts).encode())
+
+
 @app.command(hidden=True)
 def schemas() -> None:
     """Write workflow/schemas from the models."""

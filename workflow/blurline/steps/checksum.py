@@ -76,7 +76,7 @@ def run(job: Job) -> None:
         lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())]
         output.path("SHA256SUMS").write_text("".join(lines), encoding="utf-8")
         output.counts |= counts
-    environment.record(job.root)
+    environment.record(job.root, job.params.dataset.name)
     performance.record(job.root, performance.examine(job.root, _measured(job)))
 
 
