@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 DATA = bytes(range(256)) * 4
 LARGE = b"".join(i.to_bytes(4, "big") for i in range(256 * 1024))  # 1 MiB, every 4 bytes different
+
+
+@cache
+def bomb(size: int) -> bytes:
+    """So many zeros, compressed."""
+    return gzip.compress(bytes(size), compresslevel=9)
 
 
 @dataclass
@@ -196,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
         self.hang_up()
 
     def encoded(self) -> None:
-        body = gzip.compress(b"\0" * int(self.query["zeros"]) if "zeros" in self.query else DATA)
+        body = bomb(int(self.query["zeros"])) if "zeros" in self.query else gzip.compress(DATA)
         body = body[: int(self.query.get("cut", len(body)))]
         self.send(200, body, Content_Encoding=self.query.get("as", "gzip"))
 
@@ -229,8 +236,9 @@ class Handler(BaseHTTPRequestHandler):
             # Ignores If-Range: a part of the other version, with its own tag.
             self.part(LARGE[::-1], half, '"two"')
         elif self.query.get("then") == "gzip":
-            body, sizes = gzip.compress(data[half:]), f"bytes {half}-{len(data) - 1}/{len(data)}"
-            self.send(206, body, Content_Range=sizes, Content_Encoding="gzip", ETag=etag)
+            # Ranges are of what is sent, and that is compressed.
+            sizes = f"bytes {half}-{len(data) - 1}/{len(data)}"
+            self.send(206, gzip.compress(data)[1000:], Content_Range=sizes, Content_Encoding="gzip", ETag=etag)
         elif self.query.get("then") == "shift":
             self.part(data, half + 4, etag)
         elif self.headers.get("If-Range") != etag:

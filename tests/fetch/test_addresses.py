@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blurline.fetch import Fetched, Fetcher, FetchFailed, addresses
+from blurline.fetch import Fetched, Fetcher, FetchFailed, addresses, http
 from tests.fetch.conftest import Get, settings
 from tests.fetch.server import DATA, Proxy, Running, running
 
@@ -122,12 +122,17 @@ def test_a_name_that_changes_its_address_gains_nothing(private: Running, public:
     assert private.seen.count == 0
 
 
-def test_the_last_gate_holds_alone(private: Running, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were a private address to get past the resolver, no socket would be opened for it."""
+def test_each_of_two_gates_holds_alone(private: Running, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver gives no private address; and were one to get past it, no socket would be opened for it."""
+
+    def found() -> Fetched | FetchFailed:
+        return get(private.url("/good", "inside.test"), lambda _: ["127.0.0.1"], allow_private_hosts=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(http, "_checked_socket", None)
+        assert is_blocked(found(), private)
     monkeypatch.setattr(addresses, "public", lambda found: found)
-    assert is_blocked(
-        get(private.url("/good", "inside.test"), lambda _: ["127.0.0.1"], allow_private_hosts=False), private
-    )
+    assert is_blocked(found(), private)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import resource
 import socket
 import time
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from blurline.errors import BlurlineError
 from blurline.fetch import Fetched, Fetcher, FetchFailed
 from tests.fetch.conftest import Get, settings
-from tests.fetch.server import DATA, LARGE, Running
+from tests.fetch.server import DATA, LARGE, Running, bomb
 
 
 def arrived(found: Fetched | FetchFailed) -> bytes:
@@ -202,6 +203,16 @@ def test_a_broken_transfer_goes_on_where_it_was_or_starts_again(
     assert ("range" in second) is asked_for_range
     if asked_for_range:
         assert (second["range"], second["if-range"]) == (f"bytes={len(LARGE) // 2}-", '"one"')
+
+
+def test_a_bomb_is_stopped_before_it_fills_the_memory(server: Running, get: Get) -> None:
+    assert len(bomb(100_000_000)) < 100_000  # one chunk
+    tracemalloc.start()
+    found = failed(get(server.url("/encoded?zeros=100000000"), max_bytes=1_000_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.reason == "over max_bytes"
+    assert peak < 20_000_000
 
 
 def test_small_files_are_not_resumed(server: Running, get: Get) -> None:

@@ -106,7 +106,7 @@ class Fetcher:
                     if not setback.transient or len(setbacks) == self._settings.retries:
                         raise
                     setbacks.append(setback.reason)
-                    await asyncio.sleep(self._pause(setback, len(setbacks)))
+                    await asyncio.sleep(self._pause(len(setbacks)))
         except BlurlineError as error:
             return error
         except Exception as error:
@@ -119,13 +119,11 @@ class Fetcher:
         transfer.body.seal()
         return Fetched(transfer.body, transfer.http_status, transfer.final_url, tuple(setbacks))
 
-    def _pause(self, setback: FetchFailed, attempts: int) -> float:
-        """Seconds to the next attempt: what the server asked for, else twice as long each time; never all at once."""
+    def _pause(self, attempts: int) -> float:
+        """Seconds to the next attempt: twice as long each time, and never all at once. `Slots` know of Retry-After."""
         backoff = self._settings.backoff
-        wait = setback.retry_after
-        if wait is None:
-            wait = min(LONGEST_BACKOFF, backoff * 2 ** (attempts - 1))
-        return wait + random.uniform(0, backoff)  # noqa: S311 (no secret)
+        doubled = min(LONGEST_BACKOFF, backoff * 2.0 ** (attempts - 1))
+        return float(doubled + random.uniform(0, backoff))  # noqa: S311 (no secret)
 
     def _reader(self, scheme: str) -> Reader:
         """Where a URL goes, by its scheme: a further kind of place is a further case here."""

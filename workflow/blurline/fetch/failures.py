@@ -34,8 +34,6 @@ class FetchFailed(Exception):
         Short and stable, and holds no URL: it may be published.
     transient
         Whether another attempt may end better.
-    retry_after
-        Seconds that the server asked to wait before it.
     http_status, final_url, attempts
         What was seen until then: the last HTTP status, where redirects led (see `urls.shown`), how often it was tried.
     """
@@ -45,7 +43,6 @@ class FetchFailed(Exception):
         reason: str,
         *,
         transient: bool = False,
-        retry_after: float | None = None,
         http_status: int | None = None,
         final_url: str | None = None,
         attempts: int = 1,
@@ -53,7 +50,6 @@ class FetchFailed(Exception):
         super().__init__(reason)
         self.reason = reason
         self.transient = transient
-        self.retry_after = retry_after
         self.http_status = http_status
         self.final_url = final_url
         self.attempts = attempts

@@ -178,7 +178,7 @@ class Http:
         if wait is not None:
             self._slots.pause(f"{answer.url.host}:{answer.url.port}", wait)
         await _drain(answer)
-        return FetchFailed(reason, transient=True, retry_after=wait)
+        return FetchFailed(reason, transient=True)
 
 
 class _Resolver(AbstractResolver):
