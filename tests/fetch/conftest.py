@@ -27,13 +27,13 @@ def server() -> Iterator[servers.Running]:
 
 
 def settings(**changes: Any) -> Download:
-    """Params for tests: loopback is allowed, and nobody waits long."""
+    """Params for tests: loopback is allowed, and pauses are short."""
     return Download(
         **{
             "allow_private_hosts": True,
             "backoff": 0.01,
-            "timeout": 1.0,
-            "connect_timeout": 1.0,
+            "timeout": 20.0,  # a busy machine must not look like a slow server
+            "connect_timeout": 20.0,
             "max_bytes": 10_000_000,
             **changes,
         }

@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "data/sources").mkdir(parents=True)
     (tmp_path / "data/review").mkdir()
     small_images(tmp_path / "data/sources/images")
-    settings = {"allow_private_hosts": True, "backoff": 0.01, "timeout": 1.0, "retries": 2}
+    settings = {"allow_private_hosts": True, "backoff": 0.01, "timeout": 20.0, "retries": 2}
     params = {
         "dataset": {"name": "t"},
         "sources": ["one"],

@@ -72,9 +72,8 @@ def test_a_plain_answer(server: Running, get: Get) -> None:
     ],
 )
 def test_failures(server: Running, get: Get, path: str, reason: str, status: int | None, attempts: int) -> None:
-    found = failed(
-        get(server.url(path), retries=2, timeout=0.3, total_timeout=0.6, max_bytes=1_000_000, max_redirects=3)
-    )
+    waits = {"timeout": 0.5, "total_timeout": 1.0} if reason == "timeout" else {}
+    found = failed(get(server.url(path), retries=2, max_bytes=1_000_000, max_redirects=3, **waits))
     assert (found.reason, found.http_status, found.attempts) == (reason, status, attempts)
     assert "127.0.0.1" not in found.reason
     redirects = 4 if path == "/loop" else 2 if path == "/moved?to=/gone" else 1
@@ -329,13 +328,13 @@ def test_one_host_that_hangs_holds_up_nobody(server: Running, tmp_path: Path) ->
     """Its rows come first, wait longest, and are more than there are turns."""
     slow = [f"http://slow.test:{server.port}/silent?{n}" for n in range(8)]
     good = [server.url(f"/good?{n}") for n in range(50)]
-    params = settings(concurrency=6, per_host=3, retries=0, timeout=0.5)
+    params = settings(concurrency=6, per_host=3, retries=0, timeout=3.0)
     with Fetcher(tmp_path, params, tmp_path, lookup=lambda _: ["127.0.0.1"]) as fetcher:
         start = time.monotonic()
         found = list(fetcher.fetch_all([*slow, *good]))
     assert [type(one) for one in found] == [FetchFailed] * 8 + [Fetched] * 50
     last_good = max(t for t, path in zip(server.seen.times, server.seen.paths, strict=True) if "good" in path)
-    assert last_good - start < 0.5
+    assert last_good - start < 3.0, "before the first of the slow ones was given up"
 
 
 def test_more_bytes_than_promised_are_no_other_answer(server: Running, tmp_path: Path) -> None:
