@@ -20,7 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from blurline import sources
-from blurline.importing.run import run
+from blurline.importing.run import Options, run
 
 PARAMS = f"dataset: {{name: b}}\nsources: [big]\ndetect: {{weights: centerface, sha256: {'a' * 64}}}\n"
 JPEG = b"\xff\xd8\xff"
@@ -59,9 +59,9 @@ def main() -> None:
         one.mkdir()
         (one / "new.jpg").write_bytes(JPEG)
         with clock("importing one image into it", times):
-            run(root, [one], "big", "", lambda done, of: None)
+            run(root, [one], Options("big"), lambda done, of: None)
         with clock("importing it again", times):
-            run(root, [one], "big", "", lambda done, of: None)
+            run(root, [one], Options("big"), lambda done, of: None)
         (root / "data/sources/big.csv").write_text("image_id,url\n")
 
         dice, many = random.Random(0), Path(folder) / "many"
@@ -80,9 +80,9 @@ def main() -> None:
                 with path.open("rb") as stream:
                     hashlib.file_digest(stream, "sha256").hexdigest()
         with clock("importing them from the folder", times):
-            run(root, [many], None, "folder/", lambda done, of: None)
+            run(root, [many], Options(prefix="folder/"), lambda done, of: None)
         with clock("importing them from a tar file", times):
-            run(root, [packed], "packed", "tar/", lambda done, of: None)
+            run(root, [packed], Options("packed", "tar/"), lambda done, of: None)
     hashing = times[f"hashing {images:,} files of 20 kB, one thread, nothing else"]
     reading = times["reading and checking it, as planning does"]
     print(f"one image into {rows:,} rows: {times['importing one image into it'] / reading:.1f} × reading them")

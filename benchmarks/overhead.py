@@ -141,6 +141,7 @@ def _workflow(
     copy_of(CODE, path)
     (path / "data/sources").mkdir()
     (path / "data/review").mkdir()
+    (path / "data/annotations").mkdir()
     rows = "".join(f"{name},file://{images / name}\n" for name in names)
     (path / "data/sources/many.csv").write_text(f"image_id,url\n{rows}")
     project = Project(path, environment(path))

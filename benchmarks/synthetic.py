@@ -23,8 +23,9 @@ def make(path: Path, shards: int, shard_size: int) -> Project:
     """Write the project's files and its inputs: `shards` × `shard_size` pinned rows, and no decision."""
     copy_of(CODE, path)
     (path / "data/sources").mkdir(parents=True)
-    (path / "data/review").mkdir()
-    (path / "data/review/.gitkeep").touch()
+    for inputs in ("data/review", "data/annotations"):
+        (path / inputs).mkdir()
+        (path / inputs / ".gitkeep").touch()
     with (path / "data/sources/synthetic.csv").open("w") as stream:
         stream.write("image_id,url,sha256,class\n")
         stream.writelines(_lines(shards * shard_size))

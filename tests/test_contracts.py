@@ -17,7 +17,7 @@ from blurline.plan import PRIVATE, STEPS, folder
 from tests.conftest import needs_the_demo
 
 # Git-tracked inputs that a step's key holds rows of, and the params that say which rows.
-ROWS = {"download": ["data/sources"], "merge": ["data/review"], "checksum": ["data/sources"]}
+ROWS = {"download": ["data/sources"], "merge": ["data/annotations", "data/review"], "checksum": ["data/sources"]}
 CUTTING = {"download": ["sources", "shard_size"]}
 
 
@@ -42,7 +42,8 @@ def test_dvc_sees_what_the_key_sees(stages: dict[str, Any], step: str) -> None:
     assert [p for p in stage["params"] if not isinstance(p, str)] == [
         {f"workflow/blurline/steps/{step}.py": ["ALGORITHM_VERSION"]}
     ]
-    reads = [f"data/{folder(above)}" for above in module.READS]
+    # DVC knows no shards: it sees what any of them reads.
+    reads = [f"data/{folder(above)}" for above in (*module.READS, *getattr(module, "READS_IF_ANNOTATED", ()))]
     assert sorted(stage.get("deps", [])) == sorted([*reads, *ROWS.get(step, [])])
 
 

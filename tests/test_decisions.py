@@ -170,7 +170,7 @@ NAME = st.text(alphabet="aA.%/jJpPgGsSſıK2é", max_size=9)
 @given(names=st.lists(NAME, max_size=6), extensions=st.lists(st.sampled_from([*sorted(sources.IMAGE_EXTENSIONS), ""])))
 def test_stems_are_equal_where_sample_keys_are(names: list[str], extensions: list[str]) -> None:
     ids = [*names, *(n + e for n in names for e in extensions[:3])]
-    stems = pl.DataFrame({"image_id": pl.Series(ids, dtype=pl.String)}).select(sources._stem()).to_series().to_list()
+    stems = pl.DataFrame({"image_id": pl.Series(ids, dtype=pl.String)}).select(sources.stem()).to_series().to_list()
     keys = [sources.sample_key(image_id) for image_id in ids]
     for i in range(len(ids)):
         for j in range(i):

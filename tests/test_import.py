@@ -19,7 +19,7 @@ from PIL import Image
 from blurline import plan, tables
 from blurline.errors import BlurlineError
 from blurline.importing import layout
-from blurline.importing.run import run
+from blurline.importing.run import Options, run
 from blurline.steps import download
 from tests.test_archives import deflated, stored, tar, tgz
 
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def imported(project: Path, *paths: Path, source: str | None = None, prefix: str = "") -> str:
-    return run(project, paths, source, prefix, lambda done, of: None)
+    return run(project, paths, Options(source, prefix), lambda done, of: None)
 
 
 def refused(project: Path, *paths: Path, source: str | None = None, prefix: str = "") -> str:
@@ -412,7 +412,7 @@ REFUSED: list[tuple[str, Make, dict[str, str], str]] = [
     ("no such path", lambda here, root: [here / "gone"], {}, "{here}/gone: not found: name a folder, an archive or an image"),
     ("a pipe", lambda here, root: [pipe(here / "pipe")], {}, "{here}/pipe: neither a folder nor a regular file: name a folder, an archive or an image"),
     ("an empty folder", lambda here, root: [tree(here / "x", {"a.txt": b""})], {}, "{here}/x: no image found (1 .txt): name what holds images"),
-    ("no image", lambda here, root: [with_bytes(here / "a.txt", b"")], {}, "{here}/a.txt: no image found (1 .txt): name what holds images"),
+    ("no image", lambda here, root: [with_bytes(here / "a.pdf", b"")], {}, "{here}/a.pdf: no image found (1 .pdf): name what holds images"),
     ("several paths, no name", lambda here, root: [here, here], {}, "several paths make one source: name it with --source"),
     ("a bad name", lambda here, root: [here], {"source": "A b"}, "--source A b: want a-z, 0-9, - and _, beginning with a letter or digit"),
     ("a path without a name", lambda here, root: [tree(here / "_%_", {"a.jpg": b"x"})], {}, "{here}/_%_: its name makes no name for a source: name it with --source"),
@@ -423,7 +423,6 @@ REFUSED: list[tuple[str, Make, dict[str, str], str]] = [
     ("an id of another source", lambda here, root: [tree(here / "x", {"c.jpg": b"x"})], {"source": "new"}, "data/sources/old.csv:3: image_id 'c.jpg' is also that of {here}/x/c.jpg: an id names one image in all: import with a --prefix"),
     ("a bad prefix", lambda here, root: [tree(here / "x", {"a.jpg": b"x"})], {"prefix": "../"}, f"{{here}}/x/a.jpg: image_id '../a.jpg' would be no plain relative path {PLAIN}"),
     ("one sample with a row that is there", lambda here, root: [tree(here / "x", {"c.png": b"x"})], {"source": "old"}, "{here}/x/c.png: image_id 'c.png' and 'c.jpg' (data/sources/old.csv:3) would be one sample 'c' of a shard: rename one of them"),
-    ("a Parquet manifest", lambda here, root: [with_bytes(root / "data/sources/x.parquet", b""), tree(here / "x", {"a.jpg": b"x"})][1:], {}, "data/sources/x.parquet: import writes CSV: name another source with --source"),
     ("a broken manifest", lambda here, root: [with_bytes(root / "data/sources/x.csv", b"image_id\na\n"), tree(here / "x", {"a.jpg": b"x"})][1:], {}, "data/sources/x.csv:1: column url is missing: add it (there are: image_id)"),
     ("a backslash", lambda here, root: [tree(here / "x", {"a\\b.jpg": b"x"})], {}, rf"{{here}}/x/a\b.jpg: image_id 'a\\b.jpg' would be no plain relative path {PLAIN}"),
 ]  # fmt: skip
@@ -484,7 +483,7 @@ def test_progress_ends_at_its_end(project: Path, tmp_path: Path) -> None:
     folder = tree(tmp_path / "x", {"a.jpg": picture(1), **{f"{n}.tar": tar(FOLDERS) for n in range(2)}})
     (folder / "x.tgz").write_bytes(gzip.compress(tar(FOLDERS)))
     seen: list[tuple[int, int]] = []
-    run(project, [folder], None, "", lambda done, of: seen.append((done, of)))
+    run(project, [folder], Options(), lambda done, of: seen.append((done, of)))
     size = sum(path.stat().st_size for path in folder.iterdir())
     assert seen[-1] == (size, size)
     assert {of for _, of in seen} == {size}

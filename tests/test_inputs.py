@@ -161,6 +161,46 @@ def test_decisions_about_no_image_are_named(project: Path) -> None:
     plan.load(project)
 
 
+BOXES = "image_id,x1,y1,x2,y2\na.jpg,1,2,3,4\n"
+ANNOTATIONS = [
+    # text to replace, replacement, the whole line that the user gets
+    ("x1,", "left,", "data/annotations/coco.csv:1: column x1 is missing: the first line names the columns"),
+    ("x1,", "x1,score,", "data/annotations/coco.csv:1: unknown column score: known are image_id, frame, label, x1, y1, x2, y2"),
+    ("x1,", "y1,", "data/annotations/coco.csv:1: column y1 stands twice: keep one of them"),
+    ("1,2,3,4", "1,2,1,4", "data/annotations/coco.csv:2: the box is empty: x2 must be over x1 and y2 over y1"),
+    ("1,2,3,4", "1,2,3.5,4", "data/annotations/coco.csv:2: x2 '3.5': want whole pixels"),
+    ("1,2,3,4", "1,2,3,12345678901", "data/annotations/coco.csv:2: y2 '12345678901': want whole pixels"),
+    ("1,2,3,4", "1,2,,4", "data/annotations/coco.csv:2: x2 '': want whole pixels"),
+    ("a.jpg", "", "data/annotations/coco.csv:2: image_id is empty: say which image the box is in"),
+    ("a.jpg", "aa.jpg", "data/annotations/coco.csv:2: image_id 'aa.jpg' is in no manifest of data/sources: did you mean a.jpg?"),
+    ("a.jpg", "nothing/like/it", "data/annotations/coco.csv:2: image_id 'nothing/like/it' is in no manifest of data/sources: mend it, or take the line away"),
+    (BOXES, "image_id,x1,y1,x2,y2,frame\na.jpg,1,2,3,4,\na.jpg,1,2,3,4,-2\n", "data/annotations/coco.csv:3: frame '-2': want the number of a frame, from 0 on, or nothing for all frames"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line"), ANNOTATIONS, ids=[c[2][27:60] for c in ANNOTATIONS])
+def test_bad_annotations(project: Path, old: str, new: str, line: str) -> None:
+    path = project / "data/annotations/coco.csv"
+    path.parent.mkdir()
+    path.write_text(BOXES)
+    plan.load(project)
+    path.write_text(BOXES.replace(old, new, 1))
+    with pytest.raises(BlurlineError) as caught:
+        plan.load(project)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("name", ["x.CSV", "more/x.csv", "instances.json"])
+def test_annotations_that_would_not_be_read(project: Path, name: str) -> None:
+    path = project / "data/annotations" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(BOXES)
+    with pytest.raises(
+        BlurlineError, match=f"data/annotations/{name}: would not be read: `blurline import-annotations"
+    ):
+        plan.load(project)
+
+
 def test_gold_is_never_read(project: Path) -> None:
     (project / "data/review/gold").mkdir()
     (project / "data/review/gold/gold.csv").write_text("nonsense")

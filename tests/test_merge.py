@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blurline.annotations import Annotation
 from blurline.boxes import Box, box_id
 from blurline.decisions import Decision
 from blurline.steps.merge import Rules, merge
@@ -47,6 +48,10 @@ def decide(action: str, box: Box | None = None, who: str = "ann", when: str = "2
     return Decision.model_validate(
         {"image_id": "a.jpg", "action": action, "reviewer": who, "decided_at": when, **corners, **more}
     )
+
+
+def imported(box: Box, name: str = "princeton", frame: int = -1, label: str = "face", of: str = "a.jpg") -> Annotation:
+    return Annotation(of, "", name, frame, label, *box)
 
 
 def blurred(result: dict[str, Any]) -> list[Box]:
@@ -229,6 +234,144 @@ def test_a_face_outside_of_the_image_withholds_it(action: str) -> None:
     assert merge(image(detected()), [decide("reject", Box(150, 150, 180, 190))], RULES)["status"] == "ok"
 
 
+BOTH = FACE.union(NEAR)
+TALL = Box(10, 10, 50, 85)  # IoU with FACE is 0.67
+IMPORTED: list[tuple[str, list[dict[str, Any]], list[Annotation], list[Decision], str, list[Box]]] = [
+    ("the detector missed it", [], [imported(FAR)], [], "auto", [FAR]),
+    ("beside a detector's", [detected()], [imported(FAR)], [], "auto", [FACE, FAR]),
+    ("one face, one union", [detected()], [imported(NEAR)], [], "auto", [BOTH]),
+    ("under the threshold of the detector", [detected(score=0.2)], [imported(NEAR)], [], "auto", [BOTH]),
+    ("in the window of the detector", [detected(score=0.45)], [imported(NEAR)], [], "auto", [BOTH]),
+    ("twice the same", [], [imported(FAR), imported(FAR), imported(FAR, of="b.jpg")], [], "auto", [FAR]),
+    ("two of one file are two faces", [], [imported(FACE), imported(NEAR)], [], "auto", [FACE, NEAR]),
+    ("two files mean one face", [], [imported(FACE), imported(NEAR, "coco")], [], "auto", [BOTH]),
+    (
+        "two of one file near one of the detector: the closer one unites",
+        [detected()],
+        [imported(FACE), imported(NEAR)],
+        [],
+        "auto",
+        [FACE, NEAR],
+    ),
+    (
+        "one near two of the detector: the closer one unites",
+        [detected(NEAR), detected(TALL)],
+        [imported(FACE)],
+        [],
+        "auto",
+        [BOTH, TALL],
+    ),
+    ("over the border", [], [imported(Box(-5, 90, 20, 130))], [], "auto", [Box(0, 90, 20, 100)]),
+    ("a frame is a frame", [detected()], [imported(NEAR, frame=3)], [], "auto", [BOTH]),
+    ("two frames are two faces", [], [imported(FACE, frame=1), imported(NEAR, "b", 2)], [], "auto", [FACE, NEAR]),
+    ("one rejection is not enough", [], [imported(FAR)], [decide("reject", FAR)], "auto", [FAR]),
+    ("two are", [], [imported(FAR)], [decide("reject", FAR), decide("reject", FAR, "bob")], "reviewed", []),
+    (
+        "unless somebody stands by it",
+        [],
+        [imported(FAR)],
+        [decide("reject", FAR), decide("reject", FAR, "bob"), decide("accept", FAR, "cy")],
+        "reviewed",
+        [FAR],
+    ),
+    (
+        "two rejections reject a union",
+        [detected()],
+        [imported(NEAR)],
+        [decide("reject", BOTH), decide("reject", NEAR, "bob")],
+        "reviewed",
+        [],
+    ),
+    (
+        "rejections of the detector's box alone are not about a much larger union",
+        [detected()],
+        [imported(Box(10, 10, 88, 61))],
+        [
+            decide("reject", Box(10, 10, 45, 58), box_id=detected()["box_id"]),
+            decide("reject", Box(10, 10, 45, 58), "bob"),
+        ],
+        "auto",
+        [Box(10, 10, 88, 61)],
+    ),
+    (
+        "one adjustment only grows it",
+        [],
+        [imported(FACE)],
+        [decide("adjust", Box(15, 15, 55, 55))],
+        "reviewed",
+        [Box(10, 10, 55, 60)],
+    ),
+    (
+        "as many as rejections replace it",
+        [],
+        [imported(FACE)],
+        [decide("adjust", Box(15, 15, 45, 55)), decide("adjust", Box(14, 16, 45, 56), "bob")],
+        "reviewed",
+        [Box(14, 15, 45, 56)],
+    ),
+    ("excluded all the same", [], [imported(FAR)], [decide("exclude")], "excluded", []),
+]
+
+
+@pytest.mark.parametrize(
+    ("faces", "annotations", "decisions", "state", "boxes"), [c[1:] for c in IMPORTED], ids=[c[0] for c in IMPORTED]
+)
+def test_imported_boxes(
+    faces: list[dict[str, Any]],
+    annotations: list[Annotation],
+    decisions: list[Decision],
+    state: str,
+    boxes: list[Box],
+) -> None:
+    for order in itertools.permutations(decisions):
+        for others in itertools.permutations(annotations):
+            result = merge(image(*faces), order, RULES, others)
+            assert (result["status"], result["state"], blurred(result)) == ("ok", state, boxes)
+
+
+def test_what_an_imported_face_says_of_itself() -> None:
+    (face,) = merge(image(), [], RULES, [imported(FAR, label="person")])["faces"]
+    wanted = {"origin": "imported", "verdict": "pending", "score": 1.0, "detector": "princeton", "label": "person"}
+    assert {name: face[name] for name in wanted} == wanted
+    assert face["box_id"] == box_id(SHA, -1, "princeton", "person", FAR)
+    (face,) = merge(image(detected()), [], RULES, [imported(NEAR), imported(NEAR, "coco")])["faces"]
+    assert face["detector"] == "centerface+coco+princeton"
+    assert face["box_id"] == box_id(SHA, -1, "centerface+coco+princeton", "face", BOTH)
+    (face,) = merge(image(), [decide("reject", FAR), decide("reject", FAR, "b")], RULES, [imported(FAR)])["faces"]
+    assert (face["verdict"], face["blur"]) == ("rejected", False)
+
+
+def test_an_imported_box_is_blurred_whatever_the_threshold() -> None:
+    assert blurred(merge(image(), [], Rules(1.0, 0.5, 2, 0.1), [imported(FAR)])) == [FAR]
+
+
+@pytest.mark.parametrize("box", [Box(150, 10, 180, 40), Box(10, 100, 20, 120), Box(-30, 10, 0, 40)])
+def test_an_imported_box_outside_of_the_image_withholds_it(box: Box) -> None:
+    result = merge(image(detected()), [], RULES, [imported(FAR), imported(box)])
+    assert (result["status"], result["reason"]) == ("error", "an imported box is outside the image")
+    assert blurred(result) == [FACE, FAR]
+    failed = {**image(), "status": "skipped", "reason": "failed", "width": None, "height": None, "sha256": None}
+    result = merge(failed, [], RULES, [imported(FAR)])
+    assert (result["status"], result["reason"], result["faces"]) == ("skipped", "failed", [])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_in_a_turned_image_a_box_is_blurred_where_it_may_be(orientation: int) -> None:
+    """The file may mean the image as stored or as displayed; a stored image has one white pixel, where the box is."""
+    from blurline.images import orientation as exif
+
+    stored = np.zeros((40, 100), np.uint8)
+    stored[5, 70] = 255
+    displayed = exif.to_displayed(stored, orientation)
+    height, width = displayed.shape
+    ((y, x),) = np.argwhere(displayed)
+    turned = image() | {"width": width, "height": height}
+    found = blurred(merge(turned, [], RULES, [imported(Box(70, 5, 71, 6))], orientation))
+    as_it_stands = {Box(70, 5, 71, 6)} if width == 100 else set()  # else it would be outside
+    assert set(found) == {Box(x, y, x + 1, y + 1)} | as_it_stands
+    assert merge(turned, [], RULES, [imported(Box(100, 100, 110, 110))], orientation)["status"] == "error"
+
+
 def test_verdicts_and_names_are_on_record() -> None:
     votes = [decide("reject", FACE, "bob"), decide("reject", FACE, "ann")]
     (face,) = merge(image(detected()), votes, RULES)["faces"]
@@ -290,6 +433,20 @@ def test_without_enough_rejections_nothing_detected_is_left_clear(faces: Any, vo
     for face in faces:
         box = Box(face["x1"], face["y1"], face["x2"], face["y2"])
         assert face["score"] < RULES.confidence or any(c.contains(box) for c in covered)
+
+
+@given(faces_of, votes_of, st.lists(st.builds(imported, boxes, st.sampled_from("pq")), max_size=4), st.integers(1, 8))
+def test_without_enough_rejections_nothing_imported_is_left_clear(
+    faces: Any, votes: list[Decision], annotations: list[Annotation], orientation: int
+) -> None:
+    """Neither an imported box, nor one that the detector was sure of."""
+    opponents = {v.reviewer for v in votes if v.action in ("reject", "adjust")}
+    if len(opponents) >= RULES.reject_votes:
+        return
+    covered = blurred(merge(image(*faces), votes, RULES, annotations, orientation))
+    sure = [Box(f["x1"], f["y1"], f["x2"], f["y2"]) for f in faces if f["score"] >= RULES.confidence]
+    for box in [*sure, *(a.box.clip(100, 100) for a in annotations)]:
+        assert any(c.contains(box) for c in covered)
 
 
 @given(faces_of, votes_of, boxes)

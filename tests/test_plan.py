@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from blurline import plan
+from blurline.annotations import Annotation
 from blurline.errors import BlurlineError
 from blurline.plan import STEPS, Plan
 
@@ -27,6 +28,7 @@ MANIFEST = "image_id,url,sha256,class\n" + "".join(f"{i}.jpg,x/{i}.jpg,{i * 64},
 def project(tmp_path: Path) -> Path:
     (tmp_path / "data/sources").mkdir(parents=True)
     (tmp_path / "data/review").mkdir()
+    (tmp_path / "data/annotations").mkdir()
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
     (tmp_path / "data/sources/one.csv").write_text(MANIFEST)
     return tmp_path
@@ -126,6 +128,7 @@ def edit(file: str, change: Callable[[str], str]) -> Callable[[Path], None]:
 
 
 REVIEW = "image_id,sha256,action,reviewer,decided_at,x1,y1,x2,y2,note\n"
+BOXES = "image_id,x1,y1,x2,y2\n"
 SHARD = [(step, "one-00001") for step in ("merge", "blur")]
 END = ("checksum", "_step")
 ROWS = [
@@ -136,6 +139,14 @@ ROWS = [
         lambda t: REVIEW + f"gone.jpg,{'2' * 64},clear,ann,2026-01-01,,,,,\n",
         {*SHARD, END},
     ),
+    ("a box", "data/annotations/x.csv", lambda t: BOXES + "2.jpg,1,2,3,4\n", {*SHARD, END}),
+    (
+        "boxes in two shards",
+        "data/annotations/x.csv",
+        lambda t: BOXES + "2.jpg,1,2,3,4\n4.jpg,1,2,3,4\n2.jpg,5,5,6,6\n",
+        {*SHARD, ("merge", "one-00002"), ("blur", "one-00002"), END},
+    ),
+    ("an empty file of boxes", "data/annotations/x.csv", lambda t: BOXES, set()),
     ("an empty file of decisions", "data/review/ann.csv", lambda t: REVIEW, set()),
     (
         "another url",
@@ -181,9 +192,69 @@ def test_notes_and_the_order_and_files_of_decisions_change_nothing(project: Path
     assert changed(before, keys(project)) == set()
 
 
+def test_boxes_of_one_shard_are_nothing_to_the_others(project: Path) -> None:
+    """Keys of shards without imported boxes are made of the same parts as before there were any."""
+    (project / "data/annotations/x.csv").write_text(BOXES + "2.jpg,1,2,3,4\n")
+    jobs = plan.load(project).jobs
+    assert jobs["merge", "one-00000"].parts["rows"].keys() == {"decisions"}
+    assert jobs["merge", "one-00000"].parts["inputs"].keys() == {"detect/one-00000"}
+    assert jobs["merge", "one-00001"].parts["rows"]["annotations"]["rows"] == 1
+    assert jobs["merge", "one-00001"].parts["inputs"].keys() == {"detect/one-00001", "download/one-00001"}
+    assert plan.load(project).inputs("merge", "one-00001") == [
+        plan.load(project).receipt(step, "one-00001") for step in ("detect", "download")
+    ]
+
+
+def test_how_boxes_are_written_changes_nothing_and_every_box_counts(project: Path) -> None:
+    path = project / "data/annotations/x.csv"
+    path.write_text(BOXES + "2.jpg,1,2,3,4\n3.jpg,5,6,7,8\n")
+    before = keys(project)
+    for text in (
+        BOXES + "3.jpg,05,6,7,8\n2.jpg,1,2,3,4\n2.jpg,1,2,3,4\n\n",
+        "label,frame,x1,y1,x2,y2,image_id\n,,1,2,3,4,2.jpg\nface,-1,5,6,7,8,3.jpg\n",
+    ):
+        path.write_text(text)
+        assert changed(before, keys(project)) == set()
+    for text in (
+        BOXES + "2.jpg,1,2,3,5\n3.jpg,5,6,7,8\n",
+        "image_id,x1,y1,x2,y2,label\n2.jpg,1,2,3,4,head\n3.jpg,5,6,7,8,\n",
+        "image_id,x1,y1,x2,y2,frame\n2.jpg,1,2,3,4,0\n3.jpg,5,6,7,8,\n",
+    ):
+        path.write_text(text)
+        assert changed(before, keys(project)) == {*SHARD, END}
+    path.rename(path.with_name("y.csv"))  # the name is the detector's
+    assert changed(before, keys(project)) == {*SHARD, END}
+
+
+def test_boxes_reach_pinned_copies_in_other_shards(project: Path) -> None:
+    (project / "data/sources/one.csv").write_text(MANIFEST + f"copy.jpg,x/5.jpg,{'2' * 64},c\n6.jpg,x/6.jpg,,c\n")
+    before = keys(project)
+    (project / "data/annotations/x.csv").write_text(BOXES + "2.jpg,1,2,3,4\n")
+    assert changed(before, keys(project)) == {*SHARD, ("merge", "one-00002"), ("blur", "one-00002"), END}
+    ((shard, box),) = boxes_of(project, "one-00002")
+    assert (shard, box.image_id, box.sha256, box.detector, box.box) == (
+        "one-00002",
+        "2.jpg",
+        "2" * 64,
+        "x",
+        (1, 2, 3, 4),
+    )
+
+
+def boxes_of(project: Path, shard: str) -> list[tuple[str, Annotation]]:
+    """The boxes that a shard's merge job is given, planned alone."""
+    whole = plan.load(project)
+    for step in ("download", "detect"):
+        receipt = project / whole.receipt(step, shard)
+        receipt.parent.mkdir(exist_ok=True)
+        receipt.touch()
+    return [(shard, box) for box in plan.job(project, "merge", shard, whole.keys()["merge", shard]).annotations]
+
+
 def test_a_job_is_planned_as_the_plan_says(project: Path) -> None:
     """Though it reads its own inputs only: for a shard's job, the keys of the receipts it will read are among them."""
     (project / "data/review/ann.csv").write_text(REVIEW + "2.jpg,,clear,ann,2026-01-01,,,,,\n")
+    (project / "data/annotations/x.csv").write_text(BOXES + "3.jpg,1,2,3,4\n4.jpg,1,2,3,4\n")
     whole = plan.load(project)
     for step, shard in whole.jobs:
         receipt = project / whole.receipt(step, shard)

@@ -293,8 +293,9 @@ def make(path: Path, cache_type: str) -> Project:
     images = path / "data/sources/images"
     names = small_images(images)
     (path / "data/sources/small.csv").write_text(manifest(images, names))
-    (path / "data/review").mkdir()
-    (path / "data/review/.gitkeep").touch()
+    for name in ("data/review", "data/annotations"):
+        (path / name).mkdir()
+        (path / name / ".gitkeep").touch()
     project = Project(path, environment(path))
     # In a data set of one's own the params have values of its own: here they have their defaults.
     params = path / "params.yaml"

@@ -91,7 +91,9 @@ def verify(
         )
     # DVC locks what it finds after this command: what was verified must still be what is asked for.
     if plan.inputs_digest(ROOT) != before and plan.load(ROOT).keys() != planned.keys():
-        raise BlurlineError("params.yaml, data/sources or data/review changed during the verification: run again")
+        raise BlurlineError(
+            "params.yaml, data/sources, data/review or data/annotations changed during the verification: run again"
+        )
     absent = f"; not here, so not checked: {', '.join(report.absent)}" if report.absent else ""
     print(f"verified {step or 'the release'}: {report.files} files, {report.receipts} receipts{absent}")
 
@@ -179,19 +181,53 @@ def compare(
 
 @app.command("import")
 def import_(
-    paths: Annotated[list[Path], typer.Argument(help="folders, tar or zip files, images")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="folders, tar or zip files, images; s3://bucket/prefix; or a list of urls: .txt .csv .parquet"
+        ),
+    ],
     source: Annotated[str | None, typer.Option(help="the source to add to; else the path's own name")] = None,
     prefix: Annotated[str, typer.Option(help="put before every image_id, such as people/")] = "",
+    url_column: Annotated[str | None, typer.Option(help="of a list: the column with the urls; else url")] = None,
+    id_column: Annotated[str | None, typer.Option(help="of a list: the column with image_ids; else image_id")] = None,
+    opaque_ids: Annotated[bool, typer.Option("--opaque-ids", help="of a list: image_ids that tell no url")] = False,
+    hashing: Annotated[bool, typer.Option("--hash", help="read all images of a remote folder and pin them")] = False,
 ) -> None:
-    """Write images that lie in folders and archives into a source manifest, with their SHA-256s, and list it."""
+    """Write images of folders, archives, buckets and lists into a source manifest, and list it in params.yaml."""
     from blurline.importing import run as importing
+
+    options = importing.Options(source, prefix, url_column, id_column, opaque_ids, hashing)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("import", total=None)
+        message = importing.run(ROOT, paths, options, lambda done, of: progress.update(bar, completed=done, total=of))
+    print(message)
+
+
+@app.command("import-annotations")
+def import_annotations(
+    files: Annotated[list[Path], typer.Argument(help="Princeton's or COCO's annotation files, JSON")],
+    name: Annotated[str | None, typer.Option(help="of data/annotations/<name>.csv; else the file's own")] = None,
+    source: Annotated[str | None, typer.Option(help="the source that has the images; else all are searched")] = None,
+    category: Annotated[list[str] | None, typer.Option(help="import boxes of this category of COCO's")] = None,
+    skip_unknown: Annotated[bool, typer.Option(help="leave out images that no manifest has")] = False,
+) -> None:
+    """Write boxes that a data set comes with into data/annotations: blurred unless reviewers reject them."""
+    from blurline.importing import annotations as importing
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("import", total=None)
         message = importing.run(
-            ROOT, paths, source, prefix, lambda done, of: progress.update(bar, completed=done, total=of)
+            ROOT,
+            files,
+            name,
+            source,
+            category or [],
+            skip_unknown,
+            lambda done, of: progress.update(bar, completed=done, total=of),
         )
     print(message)
 

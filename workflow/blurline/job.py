@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from blurline import progress, receipts, tables
+from blurline.annotations import Annotation
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.params import Params
@@ -55,7 +56,8 @@ class Job:
     """One step on one shard, planned.
 
     `parts` is what the key is made of; `inputs` maps (folder, shard) of every receipt to read to its key. `rows`
-    (download), `decisions` (merge) and `shards` (checksum) are the git-tracked rows whose digests stand in `parts`;
+    (download), `decisions` and `annotations` (merge) and `shards` (checksum) are the git-tracked rows whose digests
+    stand in `parts`;
     `owns_folder` says that the job is the only one of its step, so that every other file in the folder is left over;
     `confirm` raises when the job is not wanted any more.
     """
@@ -70,6 +72,7 @@ class Job:
     threads: int = 1
     rows: Shard | None = None
     decisions: Sequence[Decision] = ()
+    annotations: Sequence[Annotation] = ()
     shards: Sequence[Shard] = ()
     owns_folder: bool = False
     confirm: Callable[[], None] = lambda: None

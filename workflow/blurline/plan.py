@@ -7,7 +7,7 @@ alone. A job is due exactly when its receipt, data/<folder>/<shard>.<key>.json, 
 import difflib
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from blurline import annotations as annotation_files
 from blurline import decisions as decision_files
 from blurline import params as params_file
 from blurline import reach as reaching
@@ -65,6 +66,11 @@ class Plan:
         job = self.jobs[step, shard]
         return f"data/{job.folder}/{receipts.file_name(shard, job.key)}"
 
+    def inputs(self, step: str, shard: str) -> list[str]:
+        """The receipts that a job reads."""
+        above = (name.partition("/") for name in self.jobs[step, shard].parts["inputs"])
+        return [self.receipt(step, shard) for step, _, shard in above]
+
     def images(self) -> dict[str, dict[str, int]]:
         """Step → receipt of each shard → how many images it stands for."""
         sizes = {shard: self.jobs["download", shard].parts["rows"]["manifest"]["rows"] for shard in self.shards}
@@ -80,7 +86,7 @@ class Plan:
 
 
 def load(root: Path) -> Plan:
-    """Read params, manifests and decisions, check them, and plan every job.
+    """Read params, manifests, decisions and annotations, check them, and plan every job.
 
     Raises
     ------
@@ -98,14 +104,17 @@ def load(root: Path) -> Plan:
     shards = [shard for manifest in manifests for shard in sources.cut(manifest, params.shard_size)]
     if not shards:
         raise BlurlineError(f"{sources.FOLDER}: no image is listed: add rows to {', '.join(params.sources)}")
-    reached = reaching.reach(decision_files.read_all(root), _listed(shards))
-    _check_strangers(root, params, reached.strangers, manifests)
-    return make(root, params, shards, reached.by_shard(), retries.read(root))
+    listed = _listed(shards)
+    reached = reaching.reach(decision_files.read_all(root), listed)
+    _check_strangers(root, params, reached.strangers, manifests, decision_files.locate, "take the decision away")
+    boxes = reaching.reach(annotation_files.read_all(root), listed, annotation_files.KEYED)
+    _check_strangers(root, params, boxes.strangers, manifests, annotation_files.locate, "take the line away")
+    return make(root, params, shards, reached.by_shard(), boxes.by_shard(), retries.read(root))
 
 
 def inputs_digest(root: Path) -> str:
     """SHA-256 over the very bytes of all that `load` reads: while it stays, so does the plan."""
-    folders = (root / sources.FOLDER, root / decision_files.FOLDER)
+    folders = (root / part.FOLDER for part in (sources, decision_files, annotation_files))
     paths = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in (".csv", ".parquet")]
     files = [root / params_file.FILE, *paths]
     return receipts.digest([[path.as_posix(), receipts.file_digest(path)] for path in files if path.is_file()])
@@ -116,11 +125,13 @@ def make(
     params: Params,
     shards: list[Shard],
     decisions: Mapping[str, pl.DataFrame],
+    annotations: Mapping[str, pl.DataFrame],
     rounds: Mapping[str, int],
 ) -> Plan:
     """Plan every job from data already read.
 
-    `decisions` maps a shard's name to those that concern it, if any do; `rounds` to its last round of `retries`.
+    `decisions` and `annotations` map a shard's name to those that concern it, if any do; `rounds` to its last round of
+    `retries`.
     """
     jobs: dict[tuple[str, str], Job] = {}
     picked = {step: params.pick(module.PARAMS) for step, module in STEPS.items()}
@@ -132,13 +143,14 @@ def make(
 
     add("weights", CLOSING, {}, {})
     for shard in shards:
-        concerning = decisions.get(shard.name)
+        concerning, boxes = decisions.get(shard.name), annotations.get(shard.name)
         for step in SHARDED:
-            inputs = {(above, of): jobs[above, of].key for above, of in reads(step, shard.name)}
+            inputs = {at: jobs[at].key for at in reads(step, shard.name, boxes is not None)}
             if step == "merge" and concerning is None:
                 rows = undecided
             else:
                 rows = _rows(step, shard, concerning, rounds.get(shard.name, 0))
+            rows = rows | _annotation_rows(step, boxes)
             add(step, shard.name, rows, inputs)
         jobs["download", shard.name].rows = shard
     for step in SHARDED:
@@ -172,9 +184,10 @@ def parts(
     }
 
 
-def reads(step: str, shard: str) -> list[tuple[str, str]]:
-    """The jobs whose output a shard's job reads."""
-    return [(above, CLOSING if above == "weights" else shard) for above in STEPS[step].READS]
+def reads(step: str, shard: str, annotated: bool) -> list[tuple[str, str]]:
+    """The jobs whose output a shard's job reads; `annotated` says that imported boxes concern the shard."""
+    more = merge.READS_IF_ANNOTATED if annotated and step == "merge" else ()
+    return [(above, CLOSING if above == "weights" else shard) for above in (*STEPS[step].READS, *more)]
 
 
 def _named(inputs: Mapping[tuple[str, str], str]) -> dict[str, str]:
@@ -198,8 +211,8 @@ def job(root: Path, step: str, shard: str, key: str, threads: int = 1) -> Job:
     """The job that Snakemake asks for by (step, shard, key), planned anew from the files as they are now.
 
     A shard's job reads only what its own key is made of, so that it starts at once however large the collection is:
-    download its rows, merge the decisions that may concern it, and every step the keys of the receipts that it will
-    read. A key that comes out as the one asked for proves that these are what was planned.
+    download its rows, merge the decisions and annotations that may concern it, and every step the keys of the receipts
+    that it will read. A key that comes out as the one asked for proves that these are what was planned.
 
     Raises
     ------
@@ -255,22 +268,36 @@ def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:
     params = params_file.load(root)
     if not sources.is_shard_of(name, params.sources):
         return
-    rows, decisions, round_ = None, None, 0
+    rows, decisions, boxes, round_ = None, None, None, 0
     if step == "download":
         rows, round_ = sources.read_shard(root, name, params.shard_size), retries.read(root).get(name, 0)
     elif step == "merge":
         every = decision_files.read_all(root)
-        listed = [sources.scan(root, source, params.shard_size) for source in params.sources]
-        known = reaching.relevant(pl.concat(one.select(reaching.ROWS) for one in listed), every, name)
-        decisions = reaching.reach(every, known).concerning(name)
-    above = reads(step, name)
+        scanned = (sources.scan(root, source, params.shard_size) for source in params.sources)
+        listed = pl.concat(one.select(reaching.ROWS) for one in scanned)
+        decisions = reaching.reach(every, reaching.relevant(listed, every, name)).concerning(name)
+        boxes = _boxes(root, listed, name)
+    above = reads(step, name, boxes is not None)
     for keys in itertools.product(*(receipts.keys_of(root / "data" / folder(s), of) for s, of in above)):
         inputs = dict(zip(above, keys, strict=True))
-        made_of = parts(step, name, params.pick(STEPS[step].PARAMS), _rows(step, rows, decisions, round_), inputs)
+        of_git = _rows(step, rows, decisions, round_) | _annotation_rows(step, boxes)
+        made_of = parts(step, name, params.pick(STEPS[step].PARAMS), of_git, inputs)
         found = _job(root, params, step, name, made_of, inputs)
         found.rows = rows
         found.decisions = decision_files.of_rows(decisions) if decisions is not None else ()
+        found.annotations = annotation_files.of_rows(boxes) if boxes is not None else ()
         yield found
+
+
+def _boxes(root: Path, listed: pl.LazyFrame, shard: str) -> pl.DataFrame | None:
+    """The imported boxes that concern a shard; None if there are none."""
+    every = annotation_files.read_all(root)
+    if not every.height:
+        return None
+    known = reaching.copies(listed, shard)
+    named = every.filter(pl.col("image_id").is_in(known["image_id"].to_list()))
+    concerning = reaching.reach(named, known, annotation_files.KEYED).concerning(shard)
+    return concerning if concerning.height else None
 
 
 def _listed(shards: list[Shard]) -> pl.DataFrame:
@@ -286,6 +313,13 @@ def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None, round_
     if step == "merge" and decisions is not None:
         return {"decisions": _digest(decisions.select(decision_files.KEYED))}
     return {}
+
+
+def _annotation_rows(step: str, boxes: pl.DataFrame | None) -> dict[str, Any]:
+    """The same for imported boxes; without any there is no such part, so that most keys are as if none existed."""
+    if step != "merge" or boxes is None:
+        return {}
+    return {"annotations": _digest(boxes.select(annotation_files.KEYED))}
 
 
 def _digest(rows: pl.DataFrame) -> dict[str, Any]:
@@ -304,7 +338,14 @@ def _public_rows(params: Params, shards: list[Shard]) -> dict[str, Any]:
     }
 
 
-def _check_strangers(root: Path, params: Params, strangers: list[str], manifests: list[sources.Manifest]) -> None:
+def _check_strangers(
+    root: Path,
+    params: Params,
+    strangers: list[str],
+    manifests: list[sources.Manifest],
+    locate: Callable[[Path, str], str],
+    remedy: str,
+) -> None:
     """A decision about no image is misspelt, or about a source that was taken off the list: only the latter is fine."""
     if not strangers:
         return
@@ -318,10 +359,9 @@ def _check_strangers(root: Path, params: Params, strangers: list[str], manifests
     for image in strangers:
         if image not in gone:
             close = difflib.get_close_matches(image, listed, n=1)
-            hint = f"did you mean {close[0]}?" if close else "mend it, or take the decision away"
+            hint = f"did you mean {close[0]}?" if close else f"mend it, or {remedy}"
             raise BlurlineError(
-                f"{decision_files.locate(root, image)}: image_id {image!r} is in no manifest of "
-                f"{sources.FOLDER}: {hint}"
+                f"{locate(root, image)}: image_id {image!r} is in no manifest of {sources.FOLDER}: {hint}"
             )
 
 

@@ -1,10 +1,12 @@
-"""Which decisions concern which shard.
+"""Which decisions, and which imported boxes, concern which shard.
 
 A decision concerns an image by its image_id, and every image whose pinned SHA-256 is that of the image decided on, so
 that a face added in one copy is blurred in all copies. One on an image_id that no manifest has, with a hash that no
-row is pinned to, may mean any unpinned row: the merge, which knows their hashes, finds out.
+row is pinned to, may mean any unpinned row: the merge, which knows their hashes, finds out. The same holds for imported
+boxes, which name no hash of their own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -19,30 +21,35 @@ ROWS = ("image_id", "sha256", "shard")
 class Reach:
     """`decisions` (as `decisions.read_all` gives them, sha256 filled in) and `pairs` of (decision, shard).
 
+    `keyed` are the columns that count: rows that differ in no other are one.
     `strangers` are image_ids of decisions that mean no image of any manifest: misspelt, or of a source that is gone.
     """
 
     decisions: pl.DataFrame
     pairs: pl.DataFrame
     strangers: list[str]
+    keyed: Sequence[str]
 
     def concerning(self, shard: str) -> pl.DataFrame:
         """The decisions for a shard, without repeats, in an order of their own."""
         chosen = self.pairs.filter(pl.col("shard") == shard)["decision"]
-        return _canonical(self.decisions[chosen])
+        return self._canonical(chosen)
 
     def by_shard(self) -> dict[str, pl.DataFrame]:
         """As `concerning`, for every shard that has any."""
-        return {
-            str(shard): _canonical(self.decisions[pairs["decision"]])
-            for (shard,), pairs in self.pairs.group_by("shard")
-        }
+        return {str(shard): self._canonical(pairs["decision"]) for (shard,), pairs in self.pairs.group_by("shard")}
+
+    def _canonical(self, numbers: pl.Series) -> pl.DataFrame:
+        """Without repeats, in an order that does not depend on files; what is not `keyed` counts for nothing."""
+        chosen = self.decisions[numbers].sort(self.decisions.columns)
+        return chosen.unique(list(self.keyed), keep="first", maintain_order=True)
 
 
-def reach(decisions: pl.DataFrame, rows: pl.DataFrame) -> Reach:
+def reach(decisions: pl.DataFrame, rows: pl.DataFrame, keyed: Sequence[str] = decision_files.KEYED) -> Reach:
     """Join decisions with manifest rows (columns `ROWS`); see the module's first lines for the rules.
 
-    For one shard's sake, `rows` may be only those that `relevant` keeps.
+    For one shard's sake, `rows` may be only those that `relevant` keeps. `decisions` may as well be what
+    `annotations.read_all` gives, with its `KEYED`; then those that `copies` keeps are enough.
     """
     known = rows.select("image_id", pinned="sha256", listed=pl.lit(True))
     found = decisions.join(known, on="image_id", how="left", maintain_order="left")
@@ -59,7 +66,7 @@ def reach(decisions: pl.DataFrame, rows: pl.DataFrame) -> Reach:
     pairs = pl.concat(
         part.select("decision", "shard") for part in (by_image, by_hash, maybe.join(unpinned, how="cross"))
     )
-    return Reach(numbered.select(decisions.columns), pairs.unique(), lost["image_id"].to_list())
+    return Reach(numbered.select(decisions.columns), pairs.unique(), lost["image_id"].to_list(), keyed)
 
 
 def relevant(rows: pl.LazyFrame, decisions: pl.DataFrame, shard: str) -> pl.DataFrame:
@@ -72,7 +79,9 @@ def relevant(rows: pl.LazyFrame, decisions: pl.DataFrame, shard: str) -> pl.Data
     return rows.select(ROWS).filter(wanted).collect(engine="streaming")
 
 
-def _canonical(decisions: pl.DataFrame) -> pl.DataFrame:
-    """Without repeats, in an order that does not depend on files; what is not `KEYED` counts for nothing."""
-    keyed = list(decision_files.KEYED)
-    return decisions.sort(decision_files.COLUMNS).unique(keyed, keep="first", maintain_order=True)
+def copies(rows: pl.LazyFrame, shard: str) -> pl.DataFrame:
+    """The manifest rows of a shard, and of every other shard those pinned to the same bytes."""
+    hashes = rows.filter((pl.col("shard") == shard) & (pl.col("sha256") != "")).select(pl.col("sha256").unique())
+    known = hashes.collect(engine="streaming")["sha256"].to_list()
+    wanted = (pl.col("shard") == shard) | pl.col("sha256").is_in(known)
+    return rows.select(ROWS).filter(wanted).collect(engine="streaming")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from blurline.annotations import AnnotationRow
 from blurline.decisions import Decision
 from blurline.params import Params
 from blurline.sources import ManifestRow
@@ -13,6 +14,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "params.schema.json": Params,
     "sources.schema.json": ManifestRow,
     "review.schema.json": Decision,
+    "annotations.schema.json": AnnotationRow,
 }
 
 

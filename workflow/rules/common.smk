@@ -33,6 +33,13 @@ def receipts(*steps):
     ]
 
 
+def receipts_read_by(step):
+    """Input function: the receipts that the job reads, where that depends on the shard."""
+    return lambda wildcards: [
+        ancient(receipt) for receipt in PLAN.inputs(step, wildcards.shard)
+    ]
+
+
 def shard_receipts(step):
     """The receipts that close a step."""
     return [ancient(receipt) for receipt in PLAN.shard_receipts(step)]

@@ -1,10 +1,11 @@
-# Needs: data/detections, the decisions in data/review that concern the shard.
+# Needs: data/detections, the decisions in data/review that concern the shard; and where boxes in data/annotations
+# concern it, these and data/raw (for the orientation of the images).
 # Leaves: data/merged/<shard>.parquet, the boxes with verdicts: what will be blurred, and who decided.
 
 
 rule merge:
     input:
-        receipts("detect"),
+        receipts_read_by("merge"),
     output:
         "data/merged/{shard}.{key}.json",
     log:

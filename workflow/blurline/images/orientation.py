@@ -8,6 +8,8 @@ import struct
 
 import numpy as np
 
+from blurline.boxes import Box
+
 TAG = 274
 UPRIGHT = 1
 PREFIX = b"Exif\0\0"
@@ -42,6 +44,17 @@ def to_stored(displayed: np.ndarray, orientation: int) -> np.ndarray:
     swap, rows, columns = _STEPS[orientation]
     flipped = displayed[:: -1 if rows else 1, :: -1 if columns else 1]
     return flipped.swapaxes(0, 1) if swap else flipped
+
+
+def box_to_displayed(box: Box, orientation: int, width: int, height: int) -> Box:
+    """A box of the stored raster in the frame of the displayed one, whose size in pixels is `width` × `height`."""
+    swap, rows, columns = _STEPS[orientation]
+    x1, y1, x2, y2 = (box.y1, box.x1, box.y2, box.x2) if swap else box
+    if rows:
+        y1, y2 = height - y2, height - y1
+    if columns:
+        x1, x2 = width - x2, width - x1
+    return Box(x1, y1, x2, y2)
 
 
 def valid(value: object) -> int:

@@ -107,9 +107,9 @@ class _Search:
                     continue
                 rows.append(result)
                 if len(rows) == 100_000:
-                    frames.append(_frame(rows))
+                    frames.append(frame(rows))
                     rows = []
-        self._found.images = pl.concat([*frames, _frame(rows)])
+        self._found.images = pl.concat([*frames, frame(rows)])
         self._progress(self._total, self._total)
         return self._found
 
@@ -264,7 +264,8 @@ def _image(path: str, url: str, origin: str, sha256: str) -> Image:
     return Image(path, url, origin, sha256)
 
 
-def _frame(rows: list[Image]) -> pl.DataFrame:
+def frame(rows: list[Image]) -> pl.DataFrame:
+    """Images as a table with the columns of Image."""
     return pl.DataFrame(rows, schema=dict.fromkeys(Image._fields, pl.String), orient="row")
 
 

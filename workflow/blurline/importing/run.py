@@ -4,8 +4,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import polars as pl
 
@@ -13,18 +14,35 @@ from blurline import params as params_file
 from blurline import sources
 from blurline.archives.formats import stem
 from blurline.errors import BlurlineError
-from blurline.importing import layout, manifest
+from blurline.importing import layout, lists, manifest, remote
 from blurline.importing.finding import HIDDEN, NO_EXTENSION, Found, Progress, search
-from blurline.importing.manifest import Added
+from blurline.importing.manifest import ORIGIN, Added
 from blurline.params_edit import edit
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-def run(root: Path, paths: Sequence[Path], source: str | None, prefix: str, progress: Progress) -> str:
-    """Import the images below `paths` into data/sources/<source>.csv; the lines to show when it is done.
+@dataclass(frozen=True)
+class Options:
+    """How to import.
 
-    `prefix` is put before every image_id. Nothing is written unless all could be read and every rule holds.
+    `source` is the name of the manifest, `prefix` is put before every image_id. For lists of URLs: the columns, and
+    whether image_ids are digests of URLs. For URLs of folders: `hashing` reads all images there.
+    """
+
+    source: str | None = None
+    prefix: str = ""
+    url_column: str | None = None
+    id_column: str | None = None
+    opaque_ids: bool = False
+    hashing: bool = False
+
+
+def run(root: Path, paths: Sequence[Path | str], options: Options, progress: Progress) -> str:
+    """Import images into data/sources/<source>.csv; the lines to show when it is done.
+
+    `paths` are folders, archives and images, URLs of folders, or one list of URLs. Nothing is written unless all could
+    be read and every rule holds.
 
     Raises
     ------
@@ -32,36 +50,96 @@ def run(root: Path, paths: Sequence[Path], source: str | None, prefix: str, prog
         For the first thing that is wrong.
     """
     params = params_file.load(root)
-    name = _source_name(paths, source)
-    manifest.target(root, name)
+    places = [_place(path) for path in paths]
+    name = _source_name(places, options.source)
+    target = manifest.target(root, name)
     others = [sources.read(root, other) for other in params.sources if other != name]
-    found = [_search(root, path, progress) for path in paths]
-    rows = _rows(found, prefix)
-    skipped = sum((one.skipped for one in found), Counter[str]())
-    if not rows.height:
-        passed_over = f" ({_kinds(skipped)})" if skipped.total() else ""
-        raise BlurlineError(f"{', '.join(map(str, paths))}: no image found{passed_over}: name what holds images")
-    _refuse_odd_names(rows)
-    _refuse_doubles(rows)
-    added = manifest.add(root, name, rows.drop("number"), others)
+    notes: list[str] = []
+    if any(isinstance(place, Path) and lists.is_list(place) for place in places):
+        rows, notes = _from_list(root, places, name if target.exists() else None, options)
+        _refuse_odd_names(rows)
+    else:
+        _refuse_options(options)
+        found = [_search(root, place, options.hashing, progress) for place in places]
+        skipped = sum((one.skipped for one in found), Counter[str]())
+        rows = _rows(found, options.prefix)
+        if not rows.height:
+            passed_over = f" ({_kinds(skipped)})" if skipped.total() else ""
+            raise BlurlineError(f"{', '.join(map(str, paths))}: no image found{passed_over}: name what holds images")
+        if skipped.total():
+            notes = [f"not imported, as no images: {_kinds(skipped)}"]
+        _refuse_odd_names(rows)
+        _refuse_doubles(rows)
+        rows = rows.drop("number")
+    added = manifest.add(root, name, rows, others)
     listed = _list(root, name, params.sources)
-    return _message(root, name, added, skipped, listed)
+    return _message(root, name, added, notes, listed)
 
 
-def _source_name(paths: Sequence[Path], source: str | None) -> str:
+def _place(path: Path | str) -> Path | str:
+    """A path, or a URL of another scheme than file."""
+    if isinstance(path, Path) or "://" not in path:
+        return Path(path)
+    if path.lower().startswith("file://"):
+        return Path(unquote(urlsplit(path).path, errors="surrogateescape"))
+    return path
+
+
+def _refuse_options(options: Options) -> None:
+    given = {
+        "--url-column": options.url_column,
+        "--id-column": options.id_column,
+        "--opaque-ids": options.opaque_ids,
+    }
+    for option, value in given.items():
+        if value:
+            raise BlurlineError(f"{option} is for lists of urls ({', '.join(lists.SUFFIXES)}): leave it out")
+
+
+def _from_list(
+    root: Path, places: Sequence[Path | str], there: str | None, options: Options
+) -> tuple[pl.DataFrame, list[str]]:
+    """The rows of a list, and what is to be said of them; `there` is the source if it has a manifest already."""
+    path, *others = places
+    if others or not isinstance(path, Path):
+        raise BlurlineError("a list of urls is imported by itself: name nothing else beside it")
+    if options.hashing:
+        raise BlurlineError("--hash: what a list names is not fetched: run snakemake, then `blurline pin`")
+    listed = lists.read(path, options.url_column, options.id_column, lambda file: _urls(root, file)(""))
+    if listed.named:
+        if options.opaque_ids:
+            raise BlurlineError("--opaque-ids: the list has image_ids of its own: leave it out")
+        return listed.rows.with_columns(image_id=pl.lit(options.prefix) + pl.col("image_id")), []
+    schema = {"image_id": pl.String, "url": pl.String}
+    known = sources.read(root, there).rows.select(*schema) if there else pl.DataFrame(schema=schema)
+    rows, repeats = lists.name(listed.rows, known, options.opaque_ids, options.prefix)
+    notes = [f"left out, as urls that stood in the list before: {repeats:,}"] if repeats else []
+    if not options.opaque_ids:
+        notes.append("image_ids are published, and these tell the urls: --id-column or --opaque-ids gives others")
+    return rows, notes
+
+
+def _source_name(paths: Sequence[Path | str], source: str | None) -> str:
     if source is not None:
         if not _NAME.fullmatch(source):
             raise BlurlineError(f"--source {source}: want a-z, 0-9, - and _, beginning with a letter or digit")
         return source
     if len(paths) > 1:
         raise BlurlineError("several paths make one source: name it with --source")
-    name = re.sub(r"[^a-z0-9_-]+", "-", stem(_absolute(paths[0]).name).lower()).strip("-_")
+    path = paths[0]
+    last = path.rstrip("/").rpartition("/")[2] if isinstance(path, str) else _absolute(path).name
+    last = last[: -len(suffix)] if (suffix := Path(last).suffix).lower() in lists.SUFFIXES else last
+    name = re.sub(r"[^a-z0-9_-]+", "-", stem(last).lower()).strip("-_")
     if not name:
         raise BlurlineError(f"{paths[0]}: its name makes no name for a source: name it with --source")
     return name
 
 
-def _search(root: Path, path: Path, progress: Progress) -> Found:
+def _search(root: Path, path: Path | str, hashing: bool, progress: Progress) -> Found:
+    if isinstance(path, str):
+        return remote.search(path, hashing, progress)
+    if hashing:
+        raise BlurlineError(f"--hash: {path} is on this machine, and hashed anyway: leave it out")
     if not path.exists():
         raise BlurlineError(f"{path}: not found: name a folder, an archive or an image")
     if not (path.is_dir() or path.is_file()):
@@ -101,7 +179,13 @@ def _rows(found: list[Found], prefix: str) -> pl.DataFrame:
             frame = frame.join(classes, on="sample", how="left", maintain_order="left").drop("sample")
         frames.append(frame.with_columns(pl.col("class").fill_null(""), number=pl.lit(number)))
     return pl.concat([frame.select(sorted(frame.columns)) for frame in frames]).select(
-        (pl.lit(prefix) + pl.col("path")).alias("image_id"), "url", "sha256", "split", "class", "origin", "number"
+        (pl.lit(prefix) + pl.col("path")).alias("image_id"),
+        "url",
+        "sha256",
+        "split",
+        "class",
+        pl.col("origin").alias(ORIGIN),
+        "number",
     )
 
 
@@ -110,7 +194,7 @@ def _refuse_odd_names(rows: pl.DataFrame) -> None:
     if odd.height:
         one = odd.row(0, named=True)
         raise BlurlineError(
-            f"{one['origin']}: image_id {one['image_id']!r} would be no plain relative path (no leading or double /, "
+            f"{one[ORIGIN]}: image_id {one['image_id']!r} would be no plain relative path (no leading or double /, "
             "no parts . or .., no backslashes): rename it, if need be in the unpacked archive; nothing was imported"
         )
 
@@ -127,7 +211,7 @@ def _refuse_doubles(rows: pl.DataFrame) -> None:
     else:
         remedy = "rename one of them"
     raise BlurlineError(
-        f"{other['origin']}: would have the image_id of {one['origin']}, {one['image_id']!r}: {remedy}; "
+        f"{other[ORIGIN]}: would have the image_id of {one[ORIGIN]}, {one['image_id']!r}: {remedy}; "
         "nothing was imported"
     )
 
@@ -144,12 +228,16 @@ def _list(root: Path, name: str, listed: list[str]) -> bool:
     return True
 
 
-def _message(root: Path, name: str, added: Added, skipped: Counter[str], listed: bool) -> str:
+def _message(root: Path, name: str, added: Added, notes: list[str], listed: bool) -> str:
     copies = f" ({_count(added.copies, 'exact copy', 'exact copies')} of another image)" if added.copies else ""
     already = f"; {added.already:,} were there already" if added.already else ""
     lines = [f"{name}: {_count(added.added, 'row')} added to {added.path.relative_to(root)}{copies}{already}"]
-    if skipped.total():
-        lines.append(f"  not imported, as no images: {_kinds(skipped)}")
+    lines += [f"  {note}" for note in notes]
+    if added.unpinned:
+        lines.append(
+            f"  {_count(added.unpinned, 'row')} without SHA-256, as nothing was fetched: after the first run, "
+            "`uv run blurline pin` writes it down"
+        )
     if listed:
         lines.append(f"  {params_file.FILE}: {name} is listed under sources now")
     lines.append("  next: look at the manifest, then `uv run snakemake --cores all`")

@@ -1,36 +1,61 @@
-"""merge: join the detector's boxes with what reviewers decided. In doubt, blur.
+"""merge: join the detector's boxes with those that the data set came with, and with what reviewers decided.
+
+In doubt, blur. An imported box (data/annotations) counts as one that a detector is sure of. Where it and another box
+mean one face (IoU of at least `review.match_iou`; one box of a file pairs with one other at most), their union is the
+face, with a `box_id` of its own, and `detector` names both. An annotation file does not say whether it means the image
+as stored or as displayed, and tools differ: in an image with an EXIF orientation, both readings are blurred.
 
 The rules, for each box:
 
 - a vote for a face (accept, add, adjust) by anyone keeps the blur;
-- a rejection needs `review.reject_votes` reviewers and no vote for the face; a box that a reviewer added is gone when
+- a rejection needs `review.reject_votes` reviewers and no vote for the face, whether a detector found it or it was
+  imported; a box that a reviewer added is gone when
   nobody stands by it any more;
 - boxes for one face unite; the detector's own box stays part of the union until as many reviewers have redrawn it as a
   rejection needs;
-- a face that somebody marked outside of the image withholds the image;
+- a face that somebody marked outside of the image withholds the image, and so does an imported box;
 - the later decision of a reviewer replaces the earlier one about the same box, at equal times the more protective one;
 - without a vote, the score decides: from `detect.confidence` on, the box is blurred.
 
 A decision belongs to the image's bytes (SHA-256) and a place in it. One made on other bytes may only add protection.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, Protocol, TypeVar
+
+import polars as pl
 
 from blurline import tables
+from blurline.annotations import Annotation
 from blurline.boxes import ALL_FRAMES, Box, box_id
 from blurline.decisions import Decision
+from blurline.errors import BlurlineError
+from blurline.images.orientation import UPRIGHT, box_to_displayed
 from blurline.job import Job
 
 ALGORITHM_VERSION = 1
 FOLDER = "merged"
 PARAMS = ("detect.confidence", "review.match_iou", "review.reject_votes", "review.window")
 READS = ("detect",)
+READS_IF_ANNOTATED = ("download",)  # the orientation of the images, where boxes were imported
 
 FOR_FACE = ("accept", "add", "adjust")
 OUTSIDE = "a reviewer's box is outside the image"
+IMPORTED_OUTSIDE = "an imported box is outside the image"
 PROTECTIVE = ("accept", "add", "adjust", "exclude", "erase")
+
+
+class _OfImage(Protocol):
+    @property
+    def image_id(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+About = TypeVar("About", bound=_OfImage)
+"""A decision or an annotation: it is about an image."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +78,22 @@ class _Face:
 
     @property
     def box(self) -> Box:
-        return Box(self.row["x1"], self.row["y1"], self.row["x2"], self.row["y2"])
+        return Box(*_corners(self.row))
 
 
 def run(job: Job) -> None:
-    """Merge a shard's detections with the decisions that concern it."""
+    """Merge a shard's detections with the decisions and annotations that concern it."""
     table = job.input("detections").table(f"{job.shard}.parquet", tables.DETECTIONS)
     review = job.params.review
     rules = Rules(job.params.detect.confidence, review.match_iou, review.reject_votes, review.window)
     detections = list(table.iter_rows(named=True))
     told = by_image(detections, job.decisions)
+    imported = by_image(detections, job.annotations)
+    turned = _orientations(job, list(told))
     rows = [
-        {"image_id": row["image_id"], "sha256": row["sha256"]} | merge(row, told[row["image_id"]], rules)
+        {"image_id": image, "sha256": row["sha256"]} | merge(row, told[image], rules, imported[image], turned[image])
         for row in detections
+        for image in (row["image_id"],)
     ]
     with job.output() as output:
         tables.write(output.path(f"{job.shard}.parquet"), rows, tables.MERGED)
@@ -74,14 +102,24 @@ def run(job: Job) -> None:
         output.counts["blur"] = sum(face["blur"] for row in rows for face in row["faces"])
 
 
-def by_image(rows: Iterable[dict[str, Any]], decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+def _orientations(job: Job, images: list[str]) -> Mapping[str, int]:
+    """image_id → EXIF orientation, which matters only where boxes were imported."""
+    if not job.annotations:
+        return dict.fromkeys(images, UPRIGHT)
+    table = job.input("raw").table(f"{job.shard}.parquet", tables.RAW)
+    if table["image_id"].to_list() != images:
+        raise BlurlineError(f"{job.shard}: data/raw and data/detections list other images: run snakemake again")
+    return dict(table.select("image_id", pl.col("orientation").fill_null(UPRIGHT)).rows())
+
+
+def by_image(rows: Iterable[dict[str, Any]], decisions: Iterable[About]) -> dict[str, list[About]]:
     """image_id → the decisions for it: by its SHA-256, or by its image_id or that of a copy of it in this shard."""
     rows = list(rows)
     copies: dict[str, list[str]] = {}
     for row in rows:
         copies.setdefault(row["sha256"] or "", []).append(row["image_id"])
     sha256_of = {row["image_id"]: row["sha256"] or "" for row in rows}
-    found: dict[str, list[Decision]] = {image_id: [] for image_id in sha256_of}
+    found: dict[str, list[About]] = {image_id: [] for image_id in sha256_of}
     for decision in decisions:
         same = {decision.image_id} & found.keys()
         if decision.sha256:
@@ -93,7 +131,13 @@ def by_image(rows: Iterable[dict[str, Any]], decisions: Iterable[Decision]) -> d
     return found
 
 
-def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) -> dict[str, Any]:
+def merge(
+    image: dict[str, Any],
+    decisions: Iterable[Decision],
+    rules: Rules,
+    annotations: Iterable[Annotation] = (),
+    orientation: int = UPRIGHT,
+) -> dict[str, Any]:
     """State, reason and faces of one image.
 
     Parameters
@@ -104,6 +148,10 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
         Those that concern the image, in any order; repeats change nothing.
     rules
         The params of the merge.
+    annotations
+        Imported boxes of the image, in any order; repeats change nothing.
+    orientation
+        The image's EXIF orientation, 1 to 8.
 
     Returns
     -------
@@ -115,7 +163,8 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
     for action, reason in (("erase", "erased"), ("exclude", "excluded by a reviewer")):
         if any(d.action == action for d in decisions):
             return {"status": image["status"], "state": "excluded", "reason": reason, "faces": []}
-    faces = [_Face(row) for row in image["faces"]]
+    joined, lost = _joined(image, annotations, orientation, rules.match_iou)
+    faces = [_Face(row) for row in joined]
     misplaced = False
     for decision in decisions:
         if decision.action in (*FOR_FACE, "reject"):
@@ -125,18 +174,96 @@ def merge(image: dict[str, Any], decisions: Iterable[Decision], rules: Rules) ->
     # A reviewer's box that nobody stands by any more is gone; a detector's stays on record as rejected.
     verdicts = [row for row in verdicts if not (row["origin"] == "reviewer" and row["verdict"] == "rejected")]
     cleared = any(d.action == "clear" and d.sha256 in ("", image["sha256"]) for d in decisions)
-    undecided = [round(row["score"], 3) for row in verdicts if row["verdict"] == "pending"]
+    undecided = [row for row in verdicts if row["verdict"] == "pending"]
+    # An imported box has no score that could be near the threshold.
+    scores = [round(row["score"], 3) for row in undecided if row["origin"] != "imported"]
     # Both sides have three decimals; what is left of 0.3 - 0.2 beyond them is rounding.
-    in_window = any(round(abs(score - rules.confidence), 6) <= rules.window for score in undecided)
+    in_window = any(round(abs(score - rules.confidence), 6) <= rules.window for score in scores)
     if in_window and not cleared:
         state = "pending"
     elif cleared or (verdicts and not undecided):
         state = "reviewed"
     else:
         state = "auto"
-    # Somebody saw a face, and where it is nobody knows: as good as not looked at.
-    status, reason = ("error", OUTSIDE) if misplaced and image["status"] == "ok" else (image["status"], image["reason"])
+    status, reason = image["status"], image["reason"]
+    if status == "ok" and (misplaced or lost):
+        # Somebody saw a face, and where it is nobody knows: as good as not looked at.
+        status, reason = "error", OUTSIDE if misplaced else IMPORTED_OUTSIDE
     return {"status": status, "state": state, "reason": reason, "faces": sorted(verdicts, key=_place)}
+
+
+def _joined(
+    image: dict[str, Any], annotations: Iterable[Annotation], orientation: int, match_iou: float
+) -> tuple[list[dict[str, Any]], bool]:
+    """The detector's boxes and the imported ones, one for each face; and whether an imported one lies outside."""
+    faces, lost = list(image["faces"]), False
+    # One file after the other: boxes of one file are different faces, those of two may be one.
+    ordered = sorted({(a.detector, a.frame, a.label, a.box) for a in annotations})
+    for _, of_file in groupby(ordered, key=lambda one: one[0]):
+        boxes: dict[str, dict[str, Any]] = {}
+        for detector, frame, label, box in of_file:
+            places = _places(image, box, orientation)
+            lost = lost or not places
+            for place in places:
+                row = _imported(image["sha256"], frame, label, detector, place)
+                boxes[row["box_id"]] = row
+        faces = _paired(image["sha256"], faces, list(boxes.values()), match_iou)
+    return faces, lost
+
+
+def _places(image: dict[str, Any], box: Box, orientation: int) -> list[Box]:
+    """Where in the displayed image a box of an annotation file may be: as it stands there, or turned with the image."""
+    width, height = image["width"] or 0, image["height"] or 0
+    readings = (box, box_to_displayed(box, orientation, width, height))
+    return [clipped for reading in dict.fromkeys(readings) if (clipped := reading.clip(width, height)).area]
+
+
+def _paired(
+    sha256: str, faces: list[dict[str, Any]], boxes: list[dict[str, Any]], match_iou: float
+) -> list[dict[str, Any]]:
+    """Unite each imported box with the face that it means, if there is one: the closest pairs first."""
+    near = [
+        (-overlap, face["box_id"], box["box_id"])
+        for face in faces
+        for box in boxes
+        if _one_frame(face["frame"], box["frame"])
+        and (overlap := Box(*_corners(face)).iou(Box(*_corners(box)))) >= match_iou
+    ]
+    partner: dict[str, str] = {}
+    for _, face_id, id_ in sorted(near):
+        if face_id not in partner and id_ not in partner.values():
+            partner[face_id] = id_
+    by_id = {box["box_id"]: box for box in boxes}
+    united = [
+        _union(sha256, face, by_id[partner[face["box_id"]]]) if face["box_id"] in partner else face for face in faces
+    ]
+    return united + [box for box in boxes if box["box_id"] not in partner.values()]
+
+
+def _union(sha256: str, face: dict[str, Any], imported: dict[str, Any]) -> dict[str, Any]:
+    frame = face["frame"] if face["frame"] == imported["frame"] else ALL_FRAMES
+    box = Box(*_corners(face)).union(Box(*_corners(imported)))
+    return _imported(sha256, frame, imported["label"], f"{face['detector']}+{imported['detector']}", box)
+
+
+def _imported(sha256: str, frame: int, label: str, detector: str, box: Box) -> dict[str, Any]:
+    return {
+        "box_id": box_id(sha256, frame, detector, label, box),
+        "frame": frame,
+        "label": label,
+        "detector": detector,
+        **box._asdict(),
+        "score": 1.0,
+        "origin": "imported",
+    }
+
+
+def _corners(row: dict[str, Any]) -> tuple[int, int, int, int]:
+    return row["x1"], row["y1"], row["x2"], row["y2"]
+
+
+def _one_frame(one: int, other: int) -> bool:
+    return ALL_FRAMES in (one, other) or one == other
 
 
 def _standing(sha256: str | None, decisions: Iterable[Decision]) -> Iterable[Decision]:
@@ -179,11 +306,7 @@ def _find(faces: list[_Face], decision: Decision, match_iou: float) -> _Face | N
     if decision.box is None:
         return None
     box = decision.box
-    same_frame = [
-        face
-        for face in faces
-        if ALL_FRAMES in (decision.frame, face.row["frame"]) or decision.frame == face.row["frame"]
-    ]
+    same_frame = [face for face in faces if _one_frame(decision.frame, face.row["frame"])]
     best = max(same_frame, key=lambda face: (face.box.iou(box), face.row["box_id"]), default=None)
     return best if best is not None and best.box.iou(box) >= match_iou else None
 
@@ -210,8 +333,8 @@ def _added(image: dict[str, Any], decision: Decision) -> _Face | None:
 
 def _verdict(face: _Face, rules: Rules) -> dict[str, Any]:
     origin = face.row.get("origin", "detector")
-    # A reviewer's own box needs only its author's word to go; a detector's box needs several to be left clear.
-    needed = rules.reject_votes if origin == "detector" else 1
+    # A reviewer's own box needs only its author's word to go; any other needs several to be left clear.
+    needed = 1 if origin == "reviewer" else rules.reject_votes
     actions = list(face.votes.values())
     if any(action in FOR_FACE for action in actions):
         verdict = "accepted"
