@@ -66,12 +66,13 @@ def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
 
 def test_the_environment_is_written_once_and_only_when_it_changed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    environment.record(tmp_path)
+    environment.record(tmp_path, "mine")
     path = tmp_path / environment.FILE
     first = path.stat().st_mtime_ns
-    environment.record(tmp_path)
+    environment.record(tmp_path, "mine")
     assert path.stat().st_mtime_ns == first
     found = json.loads(path.read_text())
+    assert found["dataset"] == "mine"  # else it could be equal to upstream's, and an upgrade would replace it
     assert found["packages"]["pillow"]
     assert found["cpu"]["name"]
     shutil.rmtree(tmp_path / "data")

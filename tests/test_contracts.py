@@ -1,5 +1,7 @@
 """What is written down in two places says the same in both."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -8,9 +10,11 @@ import polars as pl
 import pytest
 import yaml
 
-from blurline import decisions, performance, schemas
-from blurline.params import Params
+from blurline import adopt, decisions, environment, performance, schemas
+from blurline.params import Params, load
+from blurline.params_merge import DEMO_NAME
 from blurline.plan import PRIVATE, STEPS, folder
+from tests.conftest import needs_the_demo
 
 # Git-tracked inputs that a step's key holds rows of, and the params that say which rows.
 ROWS = {"download": ["data/sources"], "merge": ["data/annotations", "data/review"], "checksum": ["data/sources"]}
@@ -55,7 +59,12 @@ def test_stages_run_their_own_rules_and_verify(stages: dict[str, Any], step: str
 
 
 def test_every_param_is_part_of_a_key_or_known_to_change_nothing() -> None:
-    harmless = {"download.timeout", "download.threads", "detect.threads", "detect.batch"}
+    # How long to wait, how often to ask and how politely: a row that fails for it can be fetched again.
+    manners = {
+        *("retries", "backoff", "max_retry_after", "connect_timeout", "timeout", "total_timeout"),
+        *("concurrency", "per_host", "user_agent", "threads"),
+    }
+    harmless = {*(f"download.{name}" for name in manners), "detect.threads", "detect.batch"}
     cutting = {"sources", "shard_size"}
     keyed = {path for module in STEPS.values() for path in module.PARAMS}
     leaves = set()
@@ -67,6 +76,7 @@ def test_every_param_is_part_of_a_key_or_known_to_change_nothing() -> None:
     assert keyed <= leaves | {leaf.split(".")[0] for leaf in leaves}
 
 
+@needs_the_demo
 def test_params_yaml_names_and_explains_every_param(top: Path) -> None:
     text = (top / "params.yaml").read_text()
     tree = yaml.safe_load(text)
@@ -79,6 +89,7 @@ def test_params_yaml_names_and_explains_every_param(top: Path) -> None:
             assert "#" in line, f"no comment: {line}"
 
 
+@needs_the_demo
 def test_defaults_in_params_yaml_are_those_of_the_model(top: Path) -> None:
     """A key that somebody leaves out means what the demo's file says."""
     tree = yaml.safe_load((top / "params.yaml").read_text())
@@ -101,6 +112,7 @@ def test_the_architecture_page_gives_every_module_its_line(top: Path) -> None:
     assert listed == modules
 
 
+@needs_the_demo
 def test_the_readmes_decisions_are_decisions(top: Path, tmp_path: Path) -> None:
     lines = (top / "README.md").read_text().splitlines()
     start = lines.index("    image_id,action,x1,y1,x2,y2,reviewer,decided_at,note")
@@ -139,3 +151,33 @@ def test_every_rule_names_its_log_and_environment(top: Path) -> None:
             if "shell:" in rule:
                 for part in ("output:", "log:", "conda:"):
                     assert part in rule, f"{path.name}: rule {rule.split(':')[0]} has no {part}"
+
+
+@needs_the_demo
+def test_the_demos_manifest_never_changes(top: Path) -> None:
+    """Every data set has deleted it, and git makes an edit of a deleted file a conflict in each of their upgrades.
+
+    Another demo gets another file, and this one stays. Where git merges params.yaml as text, another version of the
+    demo would become that of every data set whose first release has not got another one.
+    """
+    assert load(top).dataset.version == adopt.FIRST_VERSION
+    content = (top / adopt.DEMO_MANIFEST).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == "259ecc1b1d8889208acb0b4c58ddd9636a9cf61965007afdd492cf80025da9de"
+
+
+def test_git_is_told_how_to_merge_what_both_sides_change(top: Path) -> None:
+    drivers = dict(re.findall(r"^([^#\s]\S*) merge=(\w+)$", (top / ".gitattributes").read_text(), re.MULTILINE))
+    assert drivers == {**dict.fromkeys(adopt.BLANK, "ours"), "params.yaml": "params"}
+    assert {f"merge.{name}.driver" for name in drivers.values()} == adopt.DRIVERS.keys()
+    page = (top / adopt.PAGE).read_text()
+    for setting, value in adopt.DRIVERS.items():
+        assert re.search(f'^    git config {re.escape(setting)} ["]?{re.escape(value)}["]?$', page, re.MULTILINE)
+
+
+@needs_the_demo
+def test_what_releases_rewrite_is_merged_as_ones_own(top: Path) -> None:
+    assert {environment.FILE, performance.FILE} <= adopt.BLANK.keys()
+    assert {f"data/{path.name}" for path in (top / "data").glob("*.json")} <= adopt.BLANK.keys()
+    # Figures of speed are never the same twice. An environment may be upstream's, and of two equal files git would take
+    # upstream's next one without asking the driver.
+    assert json.loads((top / environment.FILE).read_text())["dataset"] == DEMO_NAME

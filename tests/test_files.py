@@ -1,15 +1,11 @@
-"""Tables and tars: equal content gives equal bytes. Fetching: every scheme, and every failure has a reason."""
+"""Tables and tars: equal content gives equal bytes."""
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from blurline import tables, tars
 from blurline.errors import BlurlineError
-from blurline.fetch import FetchFailed, fetch
 
 
 def test_tars_hold_no_time_and_no_user(tmp_path: Path) -> None:
@@ -38,85 +34,3 @@ def test_tables_are_equal_bytes_and_checked(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(BlurlineError, match="not a Parquet table"):
         tables.read(tmp_path / "bad.parquet", tables.RAW)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", "/good")
-            self.end_headers()
-        elif self.path in ("/good", "/cut"):
-            self.send_response(200)
-            self.send_header("Content-Length", "4" if self.path == "/good" else "10")
-            self.end_headers()
-            self.wfile.write(b"data")
-        elif self.path == "/endless":
-            self.send_response(200)
-            self.end_headers()
-            for _ in range(1000):
-                self.wfile.write(b"x" * 1000)
-        elif self.path == "/slow":
-            threading.Event().wait(3)
-        else:
-            self.send_error(404)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as http:
-        http.daemon_threads = True
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("/gone", "http 404"),
-        ("/endless", "over max_bytes"),
-        ("/slow", "timeout"),
-        ("/cut", "connection failed (RemoteProtocolError)"),
-    ],
-)
-def test_http_failures_have_a_reason(server: str, tmp_path: Path, path: str, reason: str) -> None:
-    with pytest.raises(FetchFailed) as caught:
-        fetch(server + path, tmp_path, max_bytes=1000, timeout=0.5)
-    assert caught.value.reason == reason
-
-
-def test_every_scheme_works(server: str, tmp_path: Path) -> None:
-    (tmp_path / "x y.bin").write_bytes(b"data")
-    for url in (
-        f"{server}/good",
-        f"{server}/moved",
-        f"file://{tmp_path}/x%20y.bin",
-        "x y.bin",
-        "HTTP" + server[4:] + "/good",
-    ):
-        assert fetch(url, tmp_path, max_bytes=4, timeout=5) == b"data"
-    assert fetch("package://skimage/data/README.txt", tmp_path, max_bytes=10**6, timeout=5)
-
-
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("gone.jpg", "file not found"),
-        (".", "file not readable (IsADirectoryError)"),
-        ("file:///nowhere/x.jpg", "file not found"),
-        ("package://no_such_package/x.jpg", "package no_such_package is not installed"),
-        ("package://../x.jpg", "package .. is not installed"),
-        ("package://skimage/../numpy/__init__.py", "path leaves the package"),
-        ("package://skimage/data/astronaut.png", "over max_bytes"),
-        ("ftp://x/y", "scheme ftp is not supported"),
-        ("http://127.0.0.1:1/", "connection failed (ConnectError)"),
-    ],
-)
-def test_failures_have_a_reason_that_holds_no_url(tmp_path: Path, url: str, reason: str) -> None:
-    with pytest.raises(FetchFailed) as caught:
-        fetch(url, tmp_path, max_bytes=1000, timeout=2)
-    assert caught.value.reason == reason

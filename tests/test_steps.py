@@ -225,6 +225,25 @@ def test_every_row_is_accounted_for() -> None:
             checksum.account(table, rows)
 
 
+@pytest.mark.parametrize(
+    ("failed", "allowed", "stops"), [(0, 0.0, False), (5, 0.5, False), (6, 0.5, True), (1, 0.0, True)]
+)
+def test_too_many_failed_downloads_stop_the_release(failed: int, allowed: float, stops: bool) -> None:
+    reasons = ["dns", "http 404", "dns", "dns", "timeout", "http 404"][:failed]
+    rows = [("failed", reason) for reason in reasons] + [("unchanged", ""), ("quarantined", "not an image")] * 5
+    manifest = pl.DataFrame(rows[:10], ["action", "reason"], orient="row")
+    if not stops:
+        checksum.check_failures(manifest, allowed)
+        return
+    with pytest.raises(BlurlineError) as caught:
+        checksum.check_failures(manifest, allowed)
+    if failed == 6:
+        assert str(caught.value) == (
+            "params.yaml: download.max_failure_rate: 6 of 10 rows failed, 60.0% where 50.0% may (3 dns, 2 http 404, "
+            "1 timeout): ask for them again with `blurline retry`, or raise the limit"
+        )
+
+
 def detected(
     project: Path, monkeypatch: pytest.MonkeyPatch, answers: list[list[Detection] | Failure]
 ) -> dict[str, tuple[str, str, int]]:

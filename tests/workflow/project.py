@@ -16,6 +16,11 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
+from blurline import params_edit, performance
+from blurline.environment import record
+from blurline.params import Params
+from blurline.params_merge import DEMO_NAME
+
 TOP = Path(__file__).parents[2]
 CODE = (
     "Snakefile",
@@ -28,7 +33,23 @@ CODE = (
     ".gitignore",
     "data/.gitignore",
 )
+# What else a clone has: records, and inputs of the demo.
+TRACKED = (
+    ".gitattributes",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    "dvc.lock",
+    "data/sources",
+    "data/review",
+    "data/environment.json",
+)
 NOTHING = "Nothing to be done"
+
+
+BUILT_IN = {
+    "detect.weights": "centerface",
+    "detect.sha256": "7aa3d2c60ca61c1b9cec910975b93d96f66b22cbe281675dac65a838ac5a63a0",
+}
 
 
 @dataclass
@@ -242,6 +263,30 @@ def copy_of(names: Iterable[str], path: Path) -> None:
             shutil.copy(here, there)
 
 
+def defaults() -> dict[str, object]:
+    """Dotted key → default of every param that has one in the groups of params.yaml."""
+    groups = {name: getattr(field.annotation, "model_fields", {}) for name, field in Params.model_fields.items()}
+    return {
+        f"{group}.{name}": field.default
+        for group, fields in groups.items()
+        for name, field in fields.items()
+        if not field.is_required()
+    }
+
+
+def upstream(path: Path) -> Project:
+    """A git repository as blurline's own: the project with its demo, recorded on this machine, and a release's tag."""
+    copy_of((*CODE, *TRACKED, "README.md", "docs", "tests", "pyproject.toml"), path)
+    record(path, DEMO_NAME)
+    (path / performance.FILE).write_text('{\n "detect": {\n  "seconds": 1.0\n }\n}\n')
+    project = Project(path, environment(path))
+    project.git("init", "--quiet", "--initial-branch=main")
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", "blurline 1.0.0")
+    project.git("tag", "blurline-1.0.0")
+    return project
+
+
 def make(path: Path, cache_type: str) -> Project:
     """A git and DVC repository with the project's code, a source of six images in two shards, and two remotes."""
     copy_of(CODE, path)
@@ -252,8 +297,10 @@ def make(path: Path, cache_type: str) -> Project:
         (path / name).mkdir()
         (path / name / ".gitkeep").touch()
     project = Project(path, environment(path))
-    for key, value in {"sources": ["small"], "shard_size": 3, "detect.image_size": 256}.items():
-        project.set(key, value)
+    # In a data set of one's own the params have values of its own: here they have their defaults.
+    params = path / "params.yaml"
+    small = {"sources": ["small"], "shard_size": 3, "detect.image_size": 256}
+    params.write_text(params_edit.edit(params.read_text(), defaults() | BUILT_IN | small))
     project.git("init", "--quiet", "--initial-branch=main")
     project.dvc("init", "--quiet")
     for key, value in {

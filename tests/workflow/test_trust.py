@@ -261,13 +261,13 @@ def test_bad_images_are_accounted_for_and_never_stop_the_run(project: Project) -
 
     # What failed is asked for again, and only its shard runs.
     (images / "gone.jpg").write_bytes((images / "cat.jpg").read_bytes())
-    project.run("blurline", "repair", "--failed")
+    assert "odd-00000: 1 failed rows: round 1" in project.run("blurline", "retry")
     project.jobs()
     project.snakemake()
     assert project.release()["bad/gone.jpg"] == "unchanged"
     assert {job for job in project.jobs() if job.startswith("download")} == {
         "download odd-00000",
-        "download odd-00001",
+        "download odd-00001",  # of which one row has the wrong bytes
         "download _step",
     }
     project.run("blurline", "verify")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blurline.errors import BlurlineError
 
@@ -76,8 +76,10 @@ def verify(
     if step is not None and step not in plan.STEPS:
         raise BlurlineError(f"--step {step}: no such step: name one of {', '.join(plan.STEPS)}")
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("verify", total=None)
+        before = plan.inputs_digest(ROOT)
         planned = plan.load(ROOT)
         report = verifying.verify(ROOT, planned, step, lambda done, of: progress.update(bar, completed=done, total=of))
     for problem in report.problems:
@@ -88,7 +90,7 @@ def verify(
             "`blurline repair` and then snakemake make anew what is missing or damaged"
         )
     # DVC locks what it finds after this command: what was verified must still be what is asked for.
-    if plan.load(ROOT).keys() != planned.keys():
+    if plan.inputs_digest(ROOT) != before and plan.load(ROOT).keys() != planned.keys():
         raise BlurlineError(
             "params.yaml, data/sources, data/review or data/annotations changed during the verification: run again"
         )
@@ -97,16 +99,35 @@ def verify(
 
 
 @app.command()
-def repair(
-    failed: Annotated[bool, typer.Option("--failed", help="also fetch shards with failed rows again")] = False,
-) -> None:
+def repair() -> None:
     """Remove the receipts of missing or damaged files, and those made from them; snakemake then makes them anew."""
     from blurline.release import repair as repairing
 
-    removed = repairing.repair(ROOT, failed)
+    removed = repairing.repair(ROOT)
     for name in removed:
         print(f"removed {name}")
     print("run snakemake to make them anew" if removed else "nothing to repair")
+
+
+@app.command()
+def retry() -> None:
+    """Ask for failed rows again: a round in data/sources/retries.csv for each shard that has some."""
+    from blurline import plan, retries, status
+
+    failed = status.failed(ROOT, plan.load(ROOT))
+    for shard, number in (retries.append(ROOT, failed) if failed else {}).items():
+        print(f"{shard}: {failed[shard]} failed rows: round {number}")
+    print("run snakemake to ask for them" if failed else "no row has failed")
+
+
+@app.command("duplicates")
+def show_duplicates(as_json: AsJson = False) -> None:
+    """List images that occur more than once, by the same bytes and by nearly the same picture."""
+    from blurline import duplicates, plan, status
+
+    rows = status.retrieved(ROOT, plan.load(ROOT))
+    found = {"exact": duplicates.exact(rows), "near": duplicates.near(rows)}
+    print(_json(found) if as_json else duplicates.describe(found))
 
 
 @app.command("plan")
@@ -196,7 +217,8 @@ def import_annotations(
     from blurline.importing import annotations as importing
 
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("import", total=None)
         message = importing.run(
             ROOT,
@@ -226,6 +248,38 @@ def digest(path: Annotated[Path, typer.Argument(exists=True, help="a weights fil
     from blurline.detectors.hashing import weights_digest
 
     print(weights_digest(path))
+
+
+@app.command()
+def adopt(
+    name: Annotated[str | None, typer.Option(help="of the data set")] = None,
+    licence: Annotated[str | None, typer.Option(help="of the data set, such as CC-BY-4.0")] = None,
+    creator: Annotated[list[str] | None, typer.Option(help="who made the data set; may be given again")] = None,
+    description: Annotated[str | None, typer.Option(help="what is in the data set")] = None,
+    origin: Annotated[str | None, typer.Option(help="URL of the data set's own git repository")] = None,
+    private_remote: Annotated[str | None, typer.Option(help="DVC remote for clear images: a folder or URL")] = None,
+    public_remote: Annotated[str | None, typer.Option(help="DVC remote for released images: a folder or URL")] = None,
+) -> None:
+    """Make a fresh clone of blurline your own data set. On a terminal it asks for what is not given."""
+    from blurline import adopt as adopting
+
+    creators = tuple(creator) if creator else None
+    wishes = adopting.Wishes(name, licence, creators, description, origin, private_remote, public_remote)
+    ask = (lambda question: typer.prompt(question, default="", show_default=False)) if sys.stdin.isatty() else None
+    print(adopting.adopt(ROOT, wishes, ask))
+
+
+@app.command(hidden=True)
+def merge_params(
+    ours: Annotated[Path, typer.Argument(help="the data set's params.yaml, which becomes the merged one")],
+    base: Annotated[Path, typer.Argument(help="what both come from")],
+    theirs: Annotated[Path, typer.Argument(help="upstream's")],
+) -> None:
+    """Merge params.yaml key by key: what git calls where an upgrade brings another one."""
+    from blurline import params_merge
+
+    texts = [path.read_bytes().decode() for path in (base, ours, theirs)]
+    ours.write_bytes(params_merge.merge(*texts).encode())
 
 
 @app.command(hidden=True)

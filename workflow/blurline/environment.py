@@ -37,10 +37,13 @@ def describe() -> dict[str, Any]:
     }
 
 
-def record(root: Path) -> None:
-    """Write data/environment.json if it says something else."""
+def record(root: Path, dataset: str) -> None:
+    """Write data/environment.json if it says something else.
+
+    It names the data set: of two equal files git would take the one that a merged upgrade brings.
+    """
     path = root / FILE
-    text = json.dumps(describe(), indent=1, sort_keys=True) + "\n"
+    text = json.dumps({"dataset": dataset, **describe()}, indent=1, sort_keys=True) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         unfinished = path.with_name(f".{path.name}.tmp")
         unfinished.write_text(text, encoding="utf-8")

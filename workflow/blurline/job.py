@@ -125,3 +125,9 @@ class Output:
 
     def path(self, name: str) -> Path:
         return self.folder / name
+
+    def scratch(self, name: str) -> Path:
+        """A folder beside the payload for what is needed only while the job runs."""
+        folder = self.folder.parent / name
+        folder.mkdir(exist_ok=True)
+        return folder

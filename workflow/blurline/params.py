@@ -35,8 +35,20 @@ class Download(_Group):
 
     max_bytes: Annotated[int, Field(gt=0, description="bytes")] = 100_000_000
     max_pixels: Annotated[int, Field(gt=0, description="width × height")] = 200_000_000
+    max_redirects: Annotated[int, Field(ge=0, le=50)] = 5
+    honour_opt_out: bool = True
+    allow_private_hosts: bool = False
+    max_failure_rate: Share = 0.5
+    retries: Annotated[int, Field(ge=0, le=20)] = 3
+    backoff: Annotated[float, Field(ge=0, description="seconds")] = 1.0
+    max_retry_after: Annotated[float, Field(ge=0, description="seconds")] = 60.0
+    connect_timeout: Annotated[float, Field(gt=0, description="seconds")] = 10.0
     timeout: Annotated[float, Field(gt=0, description="seconds")] = 30.0
-    threads: Annotated[int, Field(ge=1)] = 4
+    total_timeout: Annotated[float, Field(gt=0, description="seconds")] = 300.0
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 64
+    per_host: Annotated[int, Field(ge=1)] = 16
+    user_agent: Annotated[str, Field(pattern=r"^[ -~]+$")] = "blurline (privacy-aware image data sets)"
+    threads: Annotated[int, Field(ge=1)] = 2
 
 
 class Detect(_Group):
@@ -102,6 +114,8 @@ class Params(_Group):
         twice = sorted({name for name in self.sources if self.sources.count(name) > 1})
         if twice:
             raise ValueError(f"sources: {', '.join(twice)} is listed twice")
+        if "retries" in self.sources:
+            raise ValueError("sources: retries is the name of another file in data/sources: rename the manifest")
         return self
 
     def pick(self, paths: tuple[str, ...]) -> dict[str, Any]:

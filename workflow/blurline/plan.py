@@ -19,7 +19,7 @@ from blurline import annotations as annotation_files
 from blurline import decisions as decision_files
 from blurline import params as params_file
 from blurline import reach as reaching
-from blurline import receipts, sources, tables
+from blurline import receipts, retries, sources, tables
 from blurline.errors import BlurlineError
 from blurline.job import Job
 from blurline.params import Params
@@ -41,7 +41,7 @@ ABOVE = checksum.READS
 PRIVATE = ("weights", "download", "detect", "merge")  # steps whose output shows the people whom the release protects
 TARGETS = (("checksum", CLOSING), ("blur", CLOSING))  # what the workflow is asked for; a public clone has both
 PRIVATE_COLUMNS = ("url", "sha256")  # of the manifest; they lead back to the clear faces
-RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", *checksum.KEY_COLUMNS})
+RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", "phash", *checksum.KEY_COLUMNS})
 
 
 def folder(step: str) -> str:
@@ -73,8 +73,12 @@ class Plan:
 
     def images(self) -> dict[str, dict[str, int]]:
         """Step → receipt of each shard → how many images it stands for."""
-        sizes = {shard: job.rows.rows.height for (_, shard), job in self.jobs.items() if job.rows is not None}
+        sizes = {shard: self.jobs["download", shard].parts["rows"]["manifest"]["rows"] for shard in self.shards}
         return {step: {self.receipt(step, shard): sizes[shard] for shard in self.shards} for step in SHARDED}
+
+    def without_rows(self) -> "Plan":
+        """The same plan, of which no job can be run: for who keeps it long and does not need millions of rows."""
+        return replace(self, jobs={at: replace(job, rows=None, shards=()) for at, job in self.jobs.items()})
 
     def shard_receipts(self, step: str) -> list[str]:
         """The receipts that the closing job of a sharded step waits for."""
@@ -105,7 +109,15 @@ def load(root: Path) -> Plan:
     _check_strangers(root, params, reached.strangers, manifests, decision_files.locate, "take the decision away")
     boxes = reaching.reach(annotation_files.read_all(root), listed, annotation_files.KEYED)
     _check_strangers(root, params, boxes.strangers, manifests, annotation_files.locate, "take the line away")
-    return make(root, params, shards, reached.by_shard(), boxes.by_shard())
+    return make(root, params, shards, reached.by_shard(), boxes.by_shard(), retries.read(root))
+
+
+def inputs_digest(root: Path) -> str:
+    """SHA-256 over the very bytes of all that `load` reads: while it stays, so does the plan."""
+    folders = (root / part.FOLDER for part in (sources, decision_files, annotation_files))
+    paths = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in (".csv", ".parquet")]
+    files = [root / params_file.FILE, *paths]
+    return receipts.digest([[path.as_posix(), receipts.file_digest(path)] for path in files if path.is_file()])
 
 
 def make(
@@ -114,10 +126,12 @@ def make(
     shards: list[Shard],
     decisions: Mapping[str, pl.DataFrame],
     annotations: Mapping[str, pl.DataFrame],
+    rounds: Mapping[str, int],
 ) -> Plan:
     """Plan every job from data already read.
 
-    `decisions` and `annotations` map a shard's name to those that concern it, if any do.
+    `decisions` and `annotations` map a shard's name to those that concern it, if any do; `rounds` to its last round of
+    `retries`.
     """
     jobs: dict[tuple[str, str], Job] = {}
     picked = {step: params.pick(module.PARAMS) for step, module in STEPS.items()}
@@ -132,14 +146,16 @@ def make(
         concerning, boxes = decisions.get(shard.name), annotations.get(shard.name)
         for step in SHARDED:
             inputs = {at: jobs[at].key for at in reads(step, shard.name, boxes is not None)}
-            rows = undecided if step == "merge" and concerning is None else _rows(step, shard, concerning)
+            if step == "merge" and concerning is None:
+                rows = undecided
+            else:
+                rows = _rows(step, shard, concerning, rounds.get(shard.name, 0))
             rows = rows | _annotation_rows(step, boxes)
             add(step, shard.name, rows, inputs)
         jobs["download", shard.name].rows = shard
     for step in SHARDED:
         inputs = {(step, shard.name): jobs[step, shard.name].key for shard in shards}
-        of_step = {"step": step, "shard": CLOSING, "inputs": _named(inputs)}
-        jobs[step, CLOSING] = _job(root, params, step, CLOSING, of_step, inputs)
+        jobs[step, CLOSING] = _closing(root, params, step, inputs)
     job = add("checksum", CLOSING, _public_rows(params, shards), {(s, CLOSING): jobs[s, CLOSING].key for s in ABOVE})
     job.shards = shards
     # Checksum reads the tables of every shard; their keys follow from the closing receipts in its own key.
@@ -203,12 +219,12 @@ def job(root: Path, step: str, shard: str, key: str, threads: int = 1) -> Job:
     BlurlineError
         When its key is another one: somebody edited params, a manifest or decisions after the run was planned.
     """
-    whole = step not in SHARDED or shard == CLOSING
+    closing = step in SHARDED and shard == CLOSING
+    candidates = _closing_job if closing else _shard_job if step in SHARDED else _whole_job
 
     def find() -> Job | None:
-        candidates = _whole_job(root, step, shard) if whole else _shard_job(root, step, shard)
         try:
-            return next((candidate for candidate in candidates if candidate.key == key), None)
+            return next((candidate for candidate in candidates(root, step, shard) if candidate.key == key), None)
         except pl.exceptions.PolarsError:
             return None  # a manifest that could be read when the run was planned
 
@@ -231,14 +247,30 @@ def _whole_job(root: Path, step: str, shard: str) -> Iterator[Job]:
         yield jobs[step, shard]
 
 
+def _closing_job(root: Path, step: str, shard: str) -> Iterator[Job]:
+    """A step's closing job, from the number of rows and the receipts that are there; failing that, the planned one."""
+    params = params_file.load(root)
+    present = receipts.by_shard(receipts.names(root / "data" / folder(step)))
+    shards = [name for source in params.sources for name in sources.shard_names(root, source, params.shard_size)]
+    if shards and all(len(present.get(name, [])) == 1 for name in shards):
+        inputs = {(step, name): receipts.parse_name(present[name][0])[1] for name in shards}  # type: ignore[index]
+        yield _closing(root, params, step, inputs)
+    yield from _whole_job(root, step, shard)
+
+
+def _closing(root: Path, params: Params, step: str, inputs: Mapping[tuple[str, str], str]) -> Job:
+    made_of = {"step": step, "shard": CLOSING, "inputs": _named(inputs)}
+    return _job(root, params, step, CLOSING, made_of, inputs)
+
+
 def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:
     """A shard's job, from what its key is made of alone; several where an input has several receipts, or none."""
     params = params_file.load(root)
     if not sources.is_shard_of(name, params.sources):
         return
-    rows, decisions, boxes = None, None, None
+    rows, decisions, boxes, round_ = None, None, None, 0
     if step == "download":
-        rows = sources.read_shard(root, name, params.shard_size)
+        rows, round_ = sources.read_shard(root, name, params.shard_size), retries.read(root).get(name, 0)
     elif step == "merge":
         every = decision_files.read_all(root)
         scanned = (sources.scan(root, source, params.shard_size) for source in params.sources)
@@ -248,7 +280,7 @@ def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:
     above = reads(step, name, boxes is not None)
     for keys in itertools.product(*(receipts.keys_of(root / "data" / folder(s), of) for s, of in above)):
         inputs = dict(zip(above, keys, strict=True))
-        of_git = _rows(step, rows, decisions) | _annotation_rows(step, boxes)
+        of_git = _rows(step, rows, decisions, round_) | _annotation_rows(step, boxes)
         made_of = parts(step, name, params.pick(STEPS[step].PARAMS), of_git, inputs)
         found = _job(root, params, step, name, made_of, inputs)
         found.rows = rows
@@ -273,10 +305,11 @@ def _listed(shards: list[Shard]) -> pl.DataFrame:
     return pl.concat(shard.rows.select("image_id", "sha256", shard=pl.lit(shard.name)) for shard in shards)
 
 
-def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None) -> dict[str, Any]:
+def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None, round_: int = 0) -> dict[str, Any]:
     """Number and digest of the git-tracked rows that a step reads for a shard."""
     if step == "download" and shard is not None:
-        return {"manifest": _digest(shard.rows.select("image_id", "url", "sha256"))}
+        manifest = _digest(shard.rows.select("image_id", "url", "sha256"))
+        return {"manifest": manifest} | ({"retry": round_} if round_ else {})
     if step == "merge" and decisions is not None:
         return {"decisions": _digest(decisions.select(decision_files.KEYED))}
     return {}
@@ -320,7 +353,7 @@ def _check_strangers(
     gone = {
         image
         for path in sorted((root / sources.FOLDER).iterdir())
-        if path.suffix in (".csv", ".parquet") and path.stem not in params.sources
+        if path.suffix in (".csv", ".parquet") and path.stem not in (*params.sources, retries.NAME)
         for image in sources.read(root, path.stem).rows["image_id"].to_list()
     }
     for image in strangers:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from blurline.archives import chain
 from blurline.archives.errors import Unreadable
 from blurline.errors import BlurlineError
+from blurline.fetch import urls
 
 FOLDER = "data/sources"
-SCHEMES = ("http", "https", "file", "package", *chain.SCHEMES)
 IMAGE_EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
@@ -33,7 +33,8 @@ class ManifestRow(BaseModel):
         str,
         Field(
             min_length=1,
-            description="http(s)://…, file://…, package://<python package>/<path>, or a path relative to the manifest; "
+            description="http(s)://…, s3://…, gs://… and what else fsspec knows, file://…, "
+            "package://<python package>/<path>, or a path relative to the manifest; "
             "tar://<member>::<one of these> and zip://<member>::<one of these> for a member of an archive that is a "
             "local file (% and : in a member's name are written %25 and %3A)",
         ),
@@ -154,6 +155,12 @@ def cut(manifest: Manifest, shard_size: int) -> Iterator[Shard]:
         yield Shard(f"{manifest.name}-{number:05d}", manifest.name, manifest.rows.slice(start, shard_size))
 
 
+def shard_names(root: Path, name: str, shard_size: int) -> list[str]:
+    """The names of the shards of source `name`, by counting its rows; blank lines at its end count here."""
+    rows = scan(root, name, shard_size).select(pl.len()).collect().item()
+    return [f"{name}-{number:05d}" for number in range(-(-rows // shard_size))]
+
+
 def is_shard_of(name: str, sources: list[str]) -> bool:
     """Whether a shard has the name of one that may be cut from one of these sources."""
     source, _, number = name.rpartition("-")
@@ -224,7 +231,8 @@ def check(rows: pl.DataFrame, place: Callable[[int], str]) -> None:
         For the first row that breaks a rule; `place` says where the row of an index (from 0) stands.
     """
     image, url = pl.col("image_id"), pl.col("url")
-    known = "|".join(SCHEMES)
+    scheme = url.str.extract(r"^([A-Za-z][A-Za-z0-9+.-]*)://", 1).str.to_lowercase()
+    unknown = [s for s in rows.select(scheme.drop_nulls().unique())["url"] if not urls.is_known(s)]
     rules: list[tuple[pl.Expr, str]] = [
         (image == "", "image_id is empty: give every image a unique relative path"),
         (
@@ -236,8 +244,10 @@ def check(rows: pl.DataFrame, place: Callable[[int], str]) -> None:
         (image.str.len_bytes() > 1024, "image_id {image_id!r} is longer than 1,024 bytes: shorten it"),
         (url == "", "url is empty: say where {image_id!r} comes from"),
         (
-            url.str.contains(r"^[A-Za-z][A-Za-z0-9+.-]*://") & ~url.str.contains(rf"^(?i-u:{known})://"),
-            "url {url!r} has an unknown scheme: use " + ", ".join(f"{s}://" for s in SCHEMES) + " or a path",
+            scheme.is_in(unknown),
+            "url {url!r} has an unknown scheme: use "
+            + ", ".join(f"{s}://" for s in urls.BUILT_IN)
+            + ", s3://, gs:// or another that fsspec knows, or a path",
         ),
         (
             (pl.col("sha256") != "") & ~pl.col("sha256").str.contains(_SHA256),
@@ -250,6 +260,7 @@ def check(rows: pl.DataFrame, place: Callable[[int], str]) -> None:
     for (rule, message), bad in zip(rules, broken.row(0), strict=True):
         if bad:
             row = numbered.filter(rule).row(0, named=True)
+            row["url"] = urls.shown(row["url"])  # it may hold a password
             raise BlurlineError(f"{place(row['row'])}: {message.format(**row)}")
     _check_chains(numbered, place)
     stems = rows.select(stem=stem())["stem"]

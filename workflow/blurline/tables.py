@@ -1,6 +1,7 @@
 """The Parquet tables of the shards: their columns, reading and writing."""
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ RAW: Schema = {
     "height": pl.Int32,
     "frames": pl.Int32,
     "orientation": pl.Int32,
+    "phash": pl.String,
+    "http_status": pl.Int32,
+    "final_url": pl.String,
+    "attempts": pl.Int32,
 }
 DETECTIONS: Schema = {
     "image_id": pl.String,
@@ -85,9 +90,20 @@ BLURRED: Schema = {
 }
 
 
+BATCH = 1000
+"""Rows that become columns together."""
+
+
 def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: Schema) -> None:
-    """Write rows as Parquet; equal rows give equal bytes (Parquet holds no time or host)."""
-    pl.DataFrame(list(rows), schema=dict(schema), orient="row").write_parquet(path, compression="zstd")
+    """Write rows as Parquet; equal rows give equal bytes (Parquet holds no time or host).
+
+    The rows may come one by one: they are held as columns, which take a fraction of the memory.
+    """
+    todo = iter(rows)
+    frames = [pl.DataFrame(schema=dict(schema))]
+    while batch := list(islice(todo, BATCH)):
+        frames.append(pl.DataFrame(batch, schema=dict(schema), orient="row"))
+    pl.concat(frames, rechunk=True).write_parquet(path, compression="zstd")
 
 
 def read(path: Path, schema: Schema) -> pl.DataFrame:

@@ -17,6 +17,7 @@ class Writer:
         info = tarfile.TarInfo(member)
         info.size, info.mode, info.mtime = len(data), 0o644, 0
         self._tar.addfile(info, io.BytesIO(data))
+        self._tar.members = []  # type: ignore[attr-defined]  # else tarfile remembers all it has written
 
     def __enter__(self) -> "Writer":
         return self

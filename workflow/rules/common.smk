@@ -11,7 +11,7 @@ from blurline.release.summary import failures, summarise
 
 try:
     blurline_params.refuse_overrides(Path(), config)
-    PLAN = blurline_plan.load(Path())
+    PLAN = blurline_plan.load(Path()).without_rows()
 except BlurlineError as error:
     sys.exit(f"error: {error}")
 

@@ -8,15 +8,13 @@ from blurline.plan import STEPS, folder
 from blurline.receipts import Receipt
 
 
-def repair(root: Path, failed: bool = False) -> list[str]:
+def repair(root: Path) -> list[str]:
     """Remove every receipt that is damaged, whose payload is, or that was made from a receipt that is gone.
 
     Parameters
     ----------
     root
         The project.
-    failed
-        Also remove the download receipts of shards with failed rows, so that these shards are fetched again.
 
     Returns
     -------
@@ -30,9 +28,7 @@ def repair(root: Path, failed: bool = False) -> list[str]:
         here = root / "data" / folder(step)
         # Shards first: the receipt that closes a step was made from theirs.
         for name in sorted(_names(here), key=lambda name: receipts.owner(name) == receipts.CLOSING):
-            if not _is_sound(root, here, name, absent) or (
-                failed and step == "download" and receipts.load(here / name)[0].counts.get("failed")
-            ):
+            if not _is_sound(root, here, name, absent):
                 receipts.remove(here, [name])
                 removed.append(f"data/{here.name}/{name}")
     return removed

@@ -41,7 +41,7 @@ def summarise(root: Path, plan: Plan) -> str:
             f"  {metrics['images_waiting_for_review']} images have boxes near the threshold that nobody has looked at"
         )
     if counts["failed"]:
-        lines.append("  to fetch failed rows again: `blurline repair --failed`, then snakemake")
+        lines.append("  to fetch failed rows again: `blurline retry`, then snakemake")
     lines.append(
         "  next: `dvc repro` records it in dvc.lock; `blurline verify` checks it; decisions: data/review/*.csv"
     )

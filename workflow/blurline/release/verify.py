@@ -12,6 +12,16 @@ from blurline.plan import PRIVATE, STEPS, Plan, folder
 from blurline.receipts import Receipt
 
 
+@dataclass(frozen=True)
+class _Said:
+    """A payload file, and what the receipt `by` says of it."""
+
+    path: Path
+    sha256: str
+    size: int
+    by: str
+
+
 @dataclass
 class Report:
     """What was found: one line for each problem, and how much was looked at."""
@@ -37,10 +47,10 @@ def verify(
     only
         One step. Without it all are checked, and private steps of which nothing is here (a public clone) are left out.
     progress
-        Called with (files hashed, files to hash).
+        Called with (bytes hashed, bytes to hash).
     """
     report = Report()
-    to_hash: list[tuple[Path, str, str]] = []
+    to_hash: list[_Said] = []
     for step in [only] if only else STEPS:
         here = root / "data" / folder(step)
         names = receipts.files(here) if here.is_dir() else []
@@ -59,7 +69,7 @@ def verify(
             elif path.stat().st_size != said["bytes"]:
                 report.problems.append(f"{_shown(here, name)}: not what {receipt.name} says (other size)")
             else:
-                to_hash.append((path, said["sha256"], receipt.name))
+                to_hash.append(_Said(path, said["sha256"], said["bytes"], receipt.name))
         for receipt in found:
             report.problems += _chain(root, here, receipt)
         if step == "checksum" and not report.problems:
@@ -101,12 +111,12 @@ def _chain(root: Path, here: Path, receipt: Receipt) -> Iterator[str]:
             yield f"data/{name}: missing, though {_shown(here, receipt.name)} was made from it"
 
 
-def _sums(root: Path, known: list[tuple[Path, str, str]]) -> Iterator[str]:
+def _sums(root: Path, known: list[_Said]) -> Iterator[str]:
     """Complaints about SHA256SUMS: it lists exactly the payload of data/blurred and data/release, with their hashes."""
     public = {
-        path.relative_to(root / "data").as_posix(): said
-        for path, said, _ in known
-        if path.parent.name in ("blurred", "release") and path.name != "SHA256SUMS"
+        file.path.relative_to(root / "data").as_posix(): file.sha256
+        for file in known
+        if file.path.parent.name in ("blurred", "release") and file.path.name != "SHA256SUMS"
     }
     path = root / "data" / "release" / "SHA256SUMS"
     if not path.is_file():
@@ -121,14 +131,16 @@ def _sums(root: Path, known: list[tuple[Path, str, str]]) -> Iterator[str]:
             yield f"data/release/SHA256SUMS: {name}: not as its receipt says"
 
 
-def _hash(files: list[tuple[Path, str, str]], progress: Callable[[int, int], None]) -> list[str]:
+def _hash(files: list[_Said], progress: Callable[[int, int], None]) -> list[str]:
     problems = []
+    done, whole = 0, sum(file.size for file in files)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(receipts.file_digest, (path for path, _, _ in files))
-        for done, ((path, said, by), digest) in enumerate(zip(files, digests, strict=True), 1):
-            if digest != said:
-                problems.append(f"{_shown(path.parent, path.name)}: not what {by} says (other bytes)")
-            progress(done, len(files))
+        digests = pool.map(receipts.file_digest, (file.path for file in files))
+        for file, digest in zip(files, digests, strict=True):
+            if digest != file.sha256:
+                problems.append(f"{_shown(file.path.parent, file.path.name)}: not what {file.by} says (other bytes)")
+            done += file.size
+            progress(done, whole)
     return problems
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import polars as pl
 
-from blurline import environment, performance, tables
+from blurline import duplicates, environment, performance, tables
 from blurline.boxes import Box
 from blurline.errors import BlurlineError
 from blurline.job import Job
 from blurline.receipts import CLOSING, file_digest
 from blurline.sources import Shard
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "release"
-PARAMS = ("dataset", "release", "review.required")
+PARAMS = ("dataset", "release", "review.required", "download.max_failure_rate")
 READS = ("weights", "download", "detect", "merge", "blur")
 
 # Lineage: the key of each step that made a row, by its column in the manifest and the folder of its receipts.
@@ -35,6 +35,7 @@ def run(job: Job) -> None:
     manifest = pl.concat(tables_of.values())
     check_duplicates(manifest)
     counts = account(manifest, sum(shard.rows.height for shard in job.shards))
+    check_failures(manifest, job.params.download.max_failure_rate)
     waiting = int((manifest["state"] == "pending").sum())
     if job.params.review.required and waiting:
         raise BlurlineError(
@@ -43,12 +44,13 @@ def run(job: Job) -> None:
         )
     unpinned = sum(shard.unpinned for shard in job.shards)
     metrics = _metrics(manifest, counts, waiting, unpinned)
+    metrics["duplicates"] = duplicates.count(manifest)
     blurred = {
         f"blurred/{name}": payload["sha256"]
         for shard in job.shards
         for name, payload in job.input("blurred", shard.name).receipt.payload.items()
     }
-    public = manifest.drop({"url", "sha256"} - set(job.params.release.public_columns))
+    public = manifest.drop("phash", *({"url", "sha256"} - set(job.params.release.public_columns)))
     with job.output() as output:
         public.write_parquet(output.path("manifest.parquet"), compression="zstd")
         _write_json(output.path("metrics.json"), metrics)
@@ -74,7 +76,7 @@ def run(job: Job) -> None:
         lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())]
         output.path("SHA256SUMS").write_text("".join(lines), encoding="utf-8")
         output.counts |= counts
-    environment.record(job.root)
+    environment.record(job.root, job.params.dataset.name)
     performance.record(job.root, performance.examine(job.root, _measured(job)))
 
 
@@ -100,7 +102,7 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
     return pl.concat(
         [
             blurred,
-            raw.select("url", "sha256"),
+            raw.select("url", "sha256", "phash"),
             merged.select("state", faces=pl.col("faces").list.eval(pl.element().struct.field("blur")).list.sum()),
             shard.rows.select(c if c in shard.rows.columns else pl.lit(None, pl.String).alias(c) for c in extra),
         ],
@@ -152,6 +154,25 @@ def check_duplicates(manifest: pl.DataFrame) -> None:
                     "their blurred regions differ: run `blurline pin`, so that decisions on one of them reach the "
                     "other, and run again"
                 )
+
+
+def check_failures(manifest: pl.DataFrame, allowed: float) -> None:
+    """Not more rows failed to download than may: a release of what is left after an outage is nobody's wish.
+
+    Raises
+    ------
+    BlurlineError
+        Saying how many rows failed, and of what.
+    """
+    failed = manifest.filter(pl.col("action") == "failed")
+    if failed.height > allowed * manifest.height:
+        reasons = failed.group_by("reason").len().sort("len", "reason", descending=[True, False])
+        raise BlurlineError(
+            f"params.yaml: download.max_failure_rate: {failed.height} of {manifest.height} rows failed, "
+            f"{failed.height / manifest.height:.1%} where {allowed:.1%} may ("
+            + ", ".join(f"{number} {reason}" for reason, number in reasons.rows())
+            + "): ask for them again with `blurline retry`, or raise the limit"
+        )
 
 
 def account(manifest: pl.DataFrame, rows: int) -> dict[str, int]:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from blurline.detectors.hashing import weights_digest
 from blurline.errors import BlurlineError
-from blurline.fetch import FetchFailed, fetch
+from blurline.fetch import FetchFailed, fetch, urls
 from blurline.job import Job
 
 ALGORITHM_VERSION = 1
@@ -41,7 +41,7 @@ def run(job: Job) -> None:
         found = weights_digest(target)
         if found != wanted.sha256:
             raise BlurlineError(
-                f"params.yaml: detect.sha256: {wanted.weights} has SHA-256 {found}, not {wanted.sha256}: "
+                f"params.yaml: detect.sha256: {urls.shown(wanted.weights)} has SHA-256 {found}, not {wanted.sha256}: "
                 "use the weights you meant, or write that hash if you trust them (a .pt file can run code)"
             )
 
@@ -55,7 +55,7 @@ def _place(weights: str, root: Path, target: Path, timeout: float) -> None:
         try:
             target.write_bytes(fetch(weights, root, max_bytes=MAX_BYTES, timeout=timeout))
         except FetchFailed as error:
-            raise BlurlineError(f"params.yaml: detect.weights: {weights}: {error.reason}") from None
+            raise BlurlineError(f"params.yaml: detect.weights: {urls.shown(weights)}: {error.reason}") from None
     else:
         path = root / Path(weights).expanduser()
         if path.is_dir():
