@@ -41,6 +41,7 @@ TRACKED = (
     "dvc.lock",
     "data/sources",
     "data/review",
+    "data/annotations",
     "data/environment.json",
 )
 NOTHING = "Nothing to be done"
