@@ -483,3 +483,22 @@ def test_leaving_the_conversation_leaves_the_clone_as_it_is(clone: Project) -> N
     with pytest.raises(AssertionError, match="Aborted"):
         converse(clone, ["blurline", "adopt"], [("Name of the data set: ", "mine"), ("Licence of", "\x04")])
     assert state(clone) == before
+
+
+def test_no_login_is_shown(clone: Project) -> None:
+    clone.git("remote", "set-url", "origin", "https://me:tok/en@example.org/blurline.git")
+    message = adopt.adopt(clone.path, replace(NAME, origin="https://me:tok/en@example.org/mine.git"), None)
+    assert history.remotes(clone.path)["origin"] == "https://me:tok/en@example.org/mine.git"
+    assert "  origin: https://example.org/mine.git\n" in message
+    assert "upstream: https://example.org/blurline.git" in message
+    assert "tok" not in message
+
+
+def test_a_failing_command_shows_no_login(clone: Project) -> None:
+    with pytest.raises(BlurlineError) as caught:
+        history.git(clone.path, "remote", "add", "--", "bad..name", "https://me:token@example.org/x.git")
+    assert "remote add -- bad..name https://example.org/x.git` ended with" in str(caught.value)
+    with pytest.raises(BlurlineError) as caught:
+        history.git(clone.path, "clone", "https://me:token@127.0.0.1:1/x.git", "copy")
+    assert "token" not in str(caught.value)
+    assert "127.0.0.1:1/x.git" in str(caught.value)
