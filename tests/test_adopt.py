@@ -293,7 +293,10 @@ WISHES: list[tuple[dict[str, str], str]] = [
     ({"private_remote": "."}, f"--private-remote .: {INSIDE}"),
     ({"public_remote": "remotes/public"}, f"--public-remote remotes/public: {INSIDE}"),
     ({"private_remote": "link/raw"}, f"--private-remote link/raw: {INSIDE}"),
-    ({"private_remote": "file://{clone}/store"}, f"--private-remote file://{{clone}}/store: {INSIDE}"),
+    (
+        {"private_remote": "file:///data/store"},
+        "--private-remote file:///data/store: DVC knows no such URLs: name the folder itself, such as /data/private",
+    ),
     ({"private_remote": "../a", "public_remote": "{parent}/a/"}, beside("../a", "{parent}/a/")),
     ({"private_remote": "s3://b/x/raw", "public_remote": "S3://b/x"}, beside("s3://b/x/raw", "S3://b/x")),
     ({"private_remote": "s3://b", "public_remote": "s3://b/x"}, beside("s3://b", "s3://b/x")),
@@ -341,7 +344,7 @@ def test_nothing_is_touched_before_all_is_checked(clone: Project, options: list[
         ("s3://private", "s3://public"),
         ("s3://bucket/x", "gs://bucket/x"),
         ("../private", "../public"),
-        ("/tmp/private", "file:///tmp/public"),
+        ("/tmp/private", "/tmp/public"),
     ],
 )
 def test_places_apart_are_fine(surveyed: adopt.Clone, private: str, public: str) -> None:

@@ -121,7 +121,8 @@ def survey(root: Path) -> Clone:
     unfinished = history.unfinished(root)
     if unfinished:
         raise BlurlineError(f"git is in the middle of a {unfinished}: finish or abort it first")
-    changed = history.uncommitted(root)
+    # A run of the demo rewrites what is blanked anyway.
+    changed = [path for path in history.uncommitted(root) if path not in BLANK]
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise BlurlineError(

@@ -130,7 +130,10 @@ def show_duplicates(as_json: AsJson = False) -> None:
     """List images that occur more than once, by the same bytes and by nearly the same picture."""
     from blurline import arrivals, duplicates, plan
 
-    rows = arrivals.retrieved(ROOT, plan.load(ROOT))
+    planned = plan.load(ROOT)
+    rows, (_, unknown) = arrivals.retrieved(ROOT, planned), arrivals.failed(ROOT, planned)
+    if unknown:
+        print(f"not looked at: {len(unknown)} shards that are not downloaded as they are planned", file=sys.stderr)
     found = {"exact": duplicates.exact(rows), "near": duplicates.near(rows)}
     print(_json(found) if as_json else duplicates.describe(found))
 
