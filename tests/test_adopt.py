@@ -293,7 +293,10 @@ WISHES: list[tuple[dict[str, str], str]] = [
     ({"private_remote": "."}, f"--private-remote .: {INSIDE}"),
     ({"public_remote": "remotes/public"}, f"--public-remote remotes/public: {INSIDE}"),
     ({"private_remote": "link/raw"}, f"--private-remote link/raw: {INSIDE}"),
-    ({"private_remote": "file://{clone}/store"}, f"--private-remote file://{{clone}}/store: {INSIDE}"),
+    (
+        {"private_remote": "file:///data/store"},
+        "--private-remote file:///data/store: DVC knows no such URLs: name the folder itself, such as /data/private",
+    ),
     ({"private_remote": "../a", "public_remote": "{parent}/a/"}, beside("../a", "{parent}/a/")),
     ({"private_remote": "s3://b/x/raw", "public_remote": "S3://b/x"}, beside("s3://b/x/raw", "S3://b/x")),
     ({"private_remote": "s3://b", "public_remote": "s3://b/x"}, beside("s3://b", "s3://b/x")),
@@ -341,7 +344,7 @@ def test_nothing_is_touched_before_all_is_checked(clone: Project, options: list[
         ("s3://private", "s3://public"),
         ("s3://bucket/x", "gs://bucket/x"),
         ("../private", "../public"),
-        ("/tmp/private", "file:///tmp/public"),
+        ("/tmp/private", "/tmp/public"),
     ],
 )
 def test_places_apart_are_fine(surveyed: adopt.Clone, private: str, public: str) -> None:
@@ -483,3 +486,22 @@ def test_leaving_the_conversation_leaves_the_clone_as_it_is(clone: Project) -> N
     with pytest.raises(AssertionError, match="Aborted"):
         converse(clone, ["blurline", "adopt"], [("Name of the data set: ", "mine"), ("Licence of", "\x04")])
     assert state(clone) == before
+
+
+def test_no_login_is_shown(clone: Project) -> None:
+    clone.git("remote", "set-url", "origin", "https://me:tok/en@example.org/blurline.git")
+    message = adopt.adopt(clone.path, replace(NAME, origin="https://me:tok/en@example.org/mine.git"), None)
+    assert history.remotes(clone.path)["origin"] == "https://me:tok/en@example.org/mine.git"
+    assert "  origin: https://example.org/mine.git\n" in message
+    assert "upstream: https://example.org/blurline.git" in message
+    assert "tok" not in message
+
+
+def test_a_failing_command_shows_no_login(clone: Project) -> None:
+    with pytest.raises(BlurlineError) as caught:
+        history.git(clone.path, "remote", "add", "--", "bad..name", "https://me:token@example.org/x.git")
+    assert "remote add -- bad..name https://example.org/x.git` ended with" in str(caught.value)
+    with pytest.raises(BlurlineError) as caught:
+        history.git(clone.path, "clone", "https://me:token@127.0.0.1:1/x.git", "copy")
+    assert "token" not in str(caught.value)
+    assert "127.0.0.1:1/x.git" in str(caught.value)

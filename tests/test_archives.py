@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import struct
 import tarfile
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blurline.archives import access, chain, views
+from blurline.archives import access, chain, formats, views
 from blurline.archives.chain import Link
 from blurline.archives.errors import Unreadable
 from blurline.fetch import FetchFailed, fetch
@@ -245,11 +246,15 @@ def test_failures_have_a_reason_that_holds_no_path(tmp_path: Path) -> None:
     (tmp_path / "noise").write_bytes(random.Random(0).randbytes(5000))
     (tmp_path / "x.tar").write_bytes(tar(FILES))
     (tmp_path / "twice.tar").write_bytes(tar(FILES) + tar(FILES))
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "x.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
     damaged = "archive damaged or truncated"
     for url, why in {
         "tar://a.jpg::gone": "file not found",
         "tar://a.jpg::.": "file not readable (IsADirectoryError)",
+        "tar://a.jpg::pipe": "no regular file",
+        "tar://a.jpg::/dev/zero": "no regular file",
+        "tar://a.jpg::file://other/x.tar": "file url names another host",
         "tar://a.jpg::empty": damaged,
         "tar://a.jpg::noise": damaged,
         "zip://a.jpg::noise": damaged,
@@ -312,6 +317,32 @@ def test_a_zip_file_that_lies_about_a_size(tmp_path: Path, claim: int) -> None:
     data[entry + 24 : entry + 28] = struct.pack("<I", claim)
     (tmp_path / "x").write_bytes(data)
     assert reason("zip://a.jpg::x", tmp_path) == "archive damaged or truncated"
+
+
+@pytest.mark.parametrize("claim", [5, 1])
+def test_entries_of_a_zip_file_are_counted_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claim: int
+) -> None:
+    """Whatever the record at the end claims: zipfile goes by the directory's size."""
+    data = bytearray(stored({f"{n}.jpg": b"x" for n in range(5)}))
+    end = data.rindex(b"PK\5\6")
+    data[end + 8 : end + 12] = struct.pack("<HH", claim, claim)
+    (tmp_path / "x.zip").write_bytes(data)
+    made: list[str] = []
+
+    class Counted(zipfile.ZipInfo):
+        def __init__(self, filename: str) -> None:
+            made.append(filename)
+            super().__init__(filename)
+
+    monkeypatch.setattr(zipfile, "ZipInfo", Counted)
+    monkeypatch.setattr(formats, "MAX_MEMBERS", 4)
+    assert reason("zip://0.jpg::x.zip", tmp_path) == "archive has too many members"
+    assert made == []
+    (tmp_path / "y.zip").write_bytes(data)
+    monkeypatch.setattr(formats, "MAX_MEMBERS", 5)
+    assert get("zip://0.jpg::y.zip", tmp_path) == b"x"
+    assert len(made) == 5
 
 
 def peak(action: Callable[[], object]) -> int:

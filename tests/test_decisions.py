@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from blurline import decisions, sources
 from blurline.decisions import COLUMNS, Decision
 from blurline.errors import BlurlineError
-from blurline.reach import ROWS, reach, relevant
+from blurline.reach import ROWS, Reach, reach, relevant
 
 HASHES = [letter * 64 for letter in "abc"]
 
@@ -122,6 +122,12 @@ def concerning(told: list[dict[str, str]], rows: list[dict[str, str]], shard: st
     return found
 
 
+def full(found: Reach, shard: str) -> pl.DataFrame:
+    """What the merge of a shard is told."""
+    own = found.concerning(shard)
+    return pl.concat([own, found.anywhere]) if shard in found.unpinned else own
+
+
 IDS = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
 TOLD = st.lists(
     st.fixed_dictionaries(
@@ -149,11 +155,12 @@ def test_decisions_reach_every_copy_and_no_other_shard(
     by_shard = whole.by_shard()
     for shard in ("s-00000", "s-00001"):
         wanted = concerning(told, rows, shard)
-        found = whole.concerning(shard)
+        assert whole.concerning(shard).equals(by_shard.get(shard, whole.concerning(shard).clear()))
+        near = reach(every, relevant(frame.lazy(), every, shard))
+        found = full(whole, shard)
         assert set(found.select("image_id", "sha256", "reviewer").rows()) == wanted
         assert found.height == len(wanted)
-        assert found.equals(by_shard.get(shard, found.clear()))
-        assert found.equals(reach(every, relevant(frame.lazy(), every, shard)).concerning(shard))
+        assert found.equals(full(near, shard))
     ids, pins = {row["image_id"] for row in rows}, {row["sha256"] for row in rows}
     strange = [
         one["image_id"]
@@ -193,5 +200,16 @@ def test_a_job_reads_the_shard_that_was_planned(tmp_path: Path, suffix: str) -> 
         assert alone.rows.equals(shard.rows)
         assert (alone.name, alone.source) == (shard.name, shard.source)
     assert sources.read_shard(tmp_path, "one-00002", 2).rows.height == 0
-    named = sources.scan(tmp_path, "one", 2).filter(pl.col("image_id") != "").collect()
+    named = sources.scan(tmp_path, "one", 2).collect()
     assert named["shard"].to_list() == ["one-00000", "one-00000", "one-00001"]
+
+
+def test_other_unpinned_rows_are_not_held_for_one_shard() -> None:
+    rows = pl.DataFrame(
+        {"image_id": ["a", "b", "c"], "sha256": ["", "", ""], "shard": ["s-00000", "s-00001", "s-00002"]}
+    )
+    told = decisions._rows(
+        [Decision(image_id="b", action="clear", reviewer="ann", decided_at="2026-01-01"),
+         Decision(image_id="x", sha256=HASHES[0], action="clear", reviewer="ann", decided_at="2026-01-01")]
+    )  # fmt: skip
+    assert relevant(rows.lazy(), told, "s-00000")["image_id"].to_list() == ["a", "b"]

@@ -415,6 +415,8 @@ REFUSED: list[tuple[str, Make, dict[str, str], str]] = [
     ("no image", lambda here, root: [with_bytes(here / "a.pdf", b"")], {}, "{here}/a.pdf: no image found (1 .pdf): name what holds images"),
     ("several paths, no name", lambda here, root: [here, here], {}, "several paths make one source: name it with --source"),
     ("a bad name", lambda here, root: [here], {"source": "A b"}, "--source A b: want a-z, 0-9, - and _, beginning with a letter or digit"),
+    ("the name of another file", lambda here, root: [tree(here / "x", {"a.jpg": b"x"})], {"source": "retries"}, "data/sources/retries.csv is no manifest: give the source another name with --source"),
+    ("a folder of that name", lambda here, root: [tree(here / "Retries", {"a.jpg": b"x"})], {}, "data/sources/retries.csv is no manifest: give the source another name with --source"),
     ("a path without a name", lambda here, root: [tree(here / "_%_", {"a.jpg": b"x"})], {}, "{here}/_%_: its name makes no name for a source: name it with --source"),
     ("a broken link", lambda here, root: [dangling(tree(here / "x", {"a.jpg": b"x"}))], {}, "{here}/x/b.jpg: cannot be read (No such file or directory): mend it or move it away; nothing was imported"),
     ("one id from two paths", lambda here, root: [tree(here / "x", {"a.jpg": b"x"}), tree(here / "y", {"a.jpg": b"y"})], {"source": "z"}, "{here}/y/a.jpg: would have the image_id of {here}/x/a.jpg, 'a.jpg': import one path at a time, each with a --prefix of its own; nothing was imported"),
@@ -439,6 +441,21 @@ def test_imports_that_are_refused(
     here = tmp_path / "here"
     here.mkdir()
     assert refused(project, *make(here, project), **options) == line.format(here=here)
+
+
+def test_nothing_is_written_when_params_could_not_be_read_afterwards(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blurline.importing.run.edit", lambda text, values: text.replace("sources: []", "sources: 1"))
+    assert "sources" in refused(project, tree(tmp_path / "x", {"a.jpg": picture(1)}))
+
+
+def test_a_file_url_of_another_host_is_refused(project: Path, tmp_path: Path) -> None:
+    folder = tree(tmp_path / "x", {"a.jpg": picture(1)})
+    with pytest.raises(BlurlineError, match=r"^file://other/.*: names another host: "):
+        run(project, [f"file://other{folder}"], Options(), lambda done, of: None)
+    run(project, [f"file://localhost{folder}"], Options(), lambda done, of: None)
+    assert rows(project, "x").height == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a file that opens and cannot be read, for root as well")

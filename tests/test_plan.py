@@ -284,3 +284,35 @@ def test_a_job_whose_input_is_of_another_plan_is_not_wanted(project: Path) -> No
     receipt.rename(receipt.with_name(f"one-00000.{'0' * 16}.json"))
     with pytest.raises(BlurlineError, match="inputs changed while the job ran: run again"):
         job.confirm()
+
+
+def test_jobs_with_blank_lines_and_decisions_by_hash_alone(project: Path) -> None:
+    """A pinned source with a blank line at its end, unpinned rows elsewhere, a decision that may mean any of them."""
+    manifest = project / "data/sources/one.csv"
+    manifest.write_text(manifest.read_text() + "\n\n")
+    (project / "data/sources/two.csv").write_text("image_id,url\nfree.jpg,x\n")
+    (project / "data/sources/old.csv").write_text("image_id,url\ngone.jpg,x\n")
+    (project / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"sources": ["one", "two"]}))
+    line = "{},%s,erase,ann,2026-01-01,,,,,\n" % ("f" * 64)
+    (project / "data/review/ann.csv").write_text(REVIEW + line.format("gone.jpg"))
+    whole = plan.load(project)
+    assert "decisions by hash alone" in whole.jobs["merge", "two-00000"].parts["rows"]
+    for step, shard in whole.jobs:
+        receipt = project / whole.receipt(step, shard)
+        receipt.parent.mkdir(exist_ok=True)
+        receipt.touch()
+    for (step, shard), job in whole.jobs.items():
+        alone = plan.job(project, step, shard, job.key)
+        assert alone.parts == job.parts
+        told = [d.image_id for d in alone.decisions]
+        assert told == (["gone.jpg"] if (step, shard) == ("merge", "two-00000") else [])
+    # One of no manifest at all must meet an image: checksum, which knows all hashes, has to look.
+    (project / "data/review/ann.csv").write_text(REVIEW + line.format("gone.jpgg"))
+    assert [d.image_id for d in plan.load(project).jobs["checksum", "_step"].decisions] == ["gone.jpgg"]
+
+
+def test_a_column_of_any_name_is_carried_through(project: Path) -> None:
+    path = project / "data/sources/one.csv"
+    path.write_text(path.read_text().replace("class", "row", 1))
+    (project / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"release": {"public_columns": ["row"]}}))
+    plan.load(project)

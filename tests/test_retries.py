@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blurline import plan, receipts, retries, status
+from blurline import arrivals, plan, receipts, retries
 from blurline.errors import BlurlineError
 from blurline.steps import download
 from tests.workflow.project import small_images
@@ -95,7 +95,7 @@ def test_only_what_failed_is_asked_for_again(project: Path, server: Server) -> N
         path.unlink()
     server.down = {"cat.jpg", "whole.jpg"}
     fetch(project)
-    assert status.failed(project, plan.load(project)) == {"one-00000": 1, "one-00001": 1}
+    assert arrivals.failed(project, plan.load(project))[0] == {"one-00000": 1, "one-00001": 1}
     assert payload(project) != whole
     server.down = {"whole.jpg"}
     server.asked.clear()
@@ -105,14 +105,14 @@ def test_only_what_failed_is_asked_for_again(project: Path, server: Server) -> N
     assert retries.append(project, ["one-00000", "one-00001"]) == {"one-00000": 1, "one-00001": 1}
     fetch(project)
     assert sorted(server.asked) == ["cat.jpg", "whole.jpg"]
-    assert status.failed(project, plan.load(project)) == {"one-00001": 1}
+    assert arrivals.failed(project, plan.load(project))[0] == {"one-00001": 1}
 
     server.down = set()
     server.asked.clear()
     assert retries.append(project, ["one-00001"]) == {"one-00001": 2}
     fetch(project)
     assert server.asked == ["whole.jpg"]
-    assert status.failed(project, plan.load(project)) == {}
+    assert arrivals.failed(project, plan.load(project))[0] == {}
     assert payload(project) == whole, "the same bytes arrived: the shards are byte-identical"
     assert (project / retries.FILE).read_text() == "shard,round\none-00000,1\none-00001,1\none-00001,2\n"
 
@@ -148,10 +148,17 @@ def test_nothing_is_kept_of_other_rows_or_damaged_files(project: Path, server: S
 
 
 def test_a_retry_without_the_earlier_files_fetches_all(project: Path, server: Server) -> None:
+    assert arrivals.failed(project, plan.load(project)) == ({}, SHARDS)
     retries.append(project, ["one-00000"])
     fetch(project)
     assert len(server.asked) == 6
-    assert status.failed(project, plan.load(project)) == {}
+    assert arrivals.failed(project, plan.load(project))[0] == {}
+
+
+def test_a_round_of_no_source_is_named(project: Path) -> None:
+    (project / retries.FILE).write_text("shard,round\nonce-00000,1\n")
+    with pytest.raises(BlurlineError, match=r"retries.csv: shard once-00000: there is no source once"):
+        plan.load(project)
 
 
 CASES = [

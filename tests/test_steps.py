@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from blurline import plan, tables
+from blurline.decisions import Decision
 from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure
 from blurline.errors import BlurlineError
@@ -293,3 +294,11 @@ def test_a_detector_that_stops_early_stops_the_run(project: Path, monkeypatch: p
     with pytest.raises(BlurlineError, match="one-00000: the detector answered 1 images too few: run again"):
         detected(project, monkeypatch, [[], []])
     assert not (project / "data/detections").exists()
+
+
+def test_a_decision_that_met_no_image_stops_the_release() -> None:
+    manifest = pl.DataFrame({"sha256": [SHA, None]}, schema={"sha256": pl.String})
+    fields = {"image_id": "a.jpgg", "action": "erase", "reviewer": "ann", "decided_at": "2026-01-01"}
+    checksum.check_decisions(manifest, [Decision.model_validate(fields | {"sha256": SHA})])
+    with pytest.raises(BlurlineError, match=r"erase by ann: no manifest has image_id 'a.jpgg', and no image"):
+        checksum.check_decisions(manifest, [Decision.model_validate(fields | {"sha256": "b" * 64})])

@@ -1,5 +1,6 @@
 """Files of this machine and of packages; the way of one URL that the maintainers chose; how URLs are shown."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ def test_every_scheme_works(server: Running, tmp_path: Path) -> None:
         (".", "file not readable (IsADirectoryError)"),
         ("a\0b", "file not readable (ValueError)"),
         ("file:///nowhere/x.jpg", "file not found"),
+        ("file://other/etc/hostname", "file url names another host"),
+        ("file://me@localhost/etc/hostname", "file url names another host"),
+        ("file:///dev/zero", "no regular file"),
+        ("/dev/null", "no regular file"),
         ("package://no_such_package/x.jpg", "package no_such_package is not installed"),
         ("package://../x.jpg", "package .. is not installed"),
         ("package://skimage/../numpy/__init__.py", "path leaves the package"),
@@ -40,6 +45,17 @@ def test_failures_have_a_reason_that_holds_no_url(tmp_path: Path, url: str, reas
         fetch(url, tmp_path, max_bytes=1000, timeout=2)
     assert caught.value.reason == reason
     assert caught.value.attempts == 1
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FetchFailed, match=r"^no regular file$"):
+        fetch("pipe", tmp_path, max_bytes=1000, timeout=2)
+
+
+def test_this_machine_has_a_name(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    assert fetch(f"file://LOCALHOST{tmp_path}/x", tmp_path, max_bytes=1000, timeout=2) == b"x"
 
 
 def test_many_files_in_their_order(tmp_path: Path) -> None:
@@ -90,6 +106,12 @@ def test_a_full_disk_stops_the_run_and_is_no_failed_row(tmp_path: Path) -> None:
         ("s3://bucket/key", "s3://bucket/key"),
         ("http://[::1/x?token=secret", "http://…"),
         ("images/a b.jpg", "images/a b.jpg"),
+        ("tar://a.jpg::https://me:secret@host/x.tar?token=secret", "tar://a.jpg::https://host/x.tar"),
+        ("TAR://a?b@c.jpg::zip://d e.zip::s3://b/x.tar?v=secret#x", "TAR://a?b@c.jpg::zip://d e.zip::s3://b/x.tar"),
+        ("tar://a.jpg::x.tar", "tar://a.jpg::x.tar"),
+        ("tar://https://me:secret@host/x.tar", "tar://…"),
+        ("tar://a.jpg::zip://me:secret@host/x.zip?token", "tar://a.jpg::zip://…"),
+        ("tar://https://me:secret@host/a::x.tar", "tar://…"),
     ],
 )
 def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
@@ -110,5 +132,5 @@ def test_planning_shows_no_secrets(tmp_path: Path) -> None:
 def test_schemes_that_planning_knows() -> None:
     for scheme in ("http", "https", "file", "package", "s3", "gs", "gcs", "abfs", "sftp", "hf"):
         assert urls.is_known(scheme)
-    for scheme in ("gopher", "local", "memory", "data", "simplecache", "reference", "generic", ""):
+    for scheme in ("gopher", "local", "memory", "data", "simplecache", "reference", "generic", "git", "dvc", ""):
         assert not urls.is_known(scheme)

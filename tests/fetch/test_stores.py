@@ -8,10 +8,12 @@ from typing import Any
 import boto3
 import fsspec
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.registry import _registry
 from moto.server import ThreadedMotoServer
 
 from blurline.errors import BlurlineError
-from blurline.fetch import Fetched, Fetcher, FetchFailed, stores
+from blurline.fetch import Fetched, Fetcher, FetchFailed, stores, urls
 from tests.fetch.conftest import Get, settings
 from tests.fetch.server import LARGE, running
 
@@ -126,3 +128,36 @@ def test_hosts_that_a_manifest_names_are_checked(get: Get) -> None:
         assert server.seen.count == 0
         assert isinstance(get(f"webhdfs://127.0.0.1:{server.port}/x.jpg", retries=0), FetchFailed)
         assert server.seen.count > 0
+
+
+class OfAPlugin(AbstractFileSystem):  # type: ignore[misc]
+    """A driver that nobody here has heard of; it gives the URL's bytes back."""
+
+    protocol = "plugin"
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        return path.encode()[start:end]
+
+
+def test_a_driver_that_is_not_known_here_gets_public_hosts_alone(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_registry, "plugin", OfAPlugin)
+    monkeypatch.setattr(urls, "_stores", lambda: frozenset({"plugin"}))
+
+    def lookup(host: str) -> list[str]:
+        return {"example.org": ["93.184.215.14"]}.get(host, ["10.0.0.1"])
+
+    for url, allowed in {
+        "plugin://example.org/x.jpg": True,
+        "plugin://intern/x.jpg": False,
+        "plugin:///etc/passwd": False,
+    }.items():
+        found = get(url, lookup, allow_private_hosts=False)
+        assert isinstance(found, Fetched) is allowed, url
+        assert allowed or (isinstance(found, FetchFailed) and found.reason == "blocked address")
+        assert isinstance(get(url, lookup, allow_private_hosts=True), Fetched)
+
+
+def test_a_bucket_is_no_host(bucket: Any, get: Get) -> None:
+    """The endpoint is on loopback, and that is the user's own choice."""
+    bucket.put_object(Bucket="images", Key="x.jpg", Body=b"x")
+    assert arrived(get("s3://images/x.jpg", allow_private_hosts=False)) == b"x"

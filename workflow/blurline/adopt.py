@@ -121,7 +121,8 @@ def survey(root: Path) -> Clone:
     unfinished = history.unfinished(root)
     if unfinished:
         raise BlurlineError(f"git is in the middle of a {unfinished}: finish or abort it first")
-    changed = history.uncommitted(root)
+    # A run of the demo rewrites what is blanked anyway.
+    changed = [path for path in history.uncommitted(root) if path not in BLANK]
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise BlurlineError(
@@ -161,13 +162,13 @@ def check(clone: Clone, wishes: Wishes) -> None:
     if wishes.origin is not None and not wishes.origin.strip():
         raise BlurlineError("--origin: is empty: name the data set's own git repository")
     if wishes.origin is not None and _same_url(wishes.origin, clone.git_remotes.get(UPSTREAM)):
-        raise BlurlineError(
-            f"--origin {wishes.origin}: that is {UPSTREAM}, where blurline comes from: name the data set's own"
-        )
+        shown = history.without_logins(wishes.origin)
+        raise BlurlineError(f"--origin {shown}: that is {UPSTREAM}, where blurline comes from: name the data set's own")
     wanted = _data_wishes(wishes)
     for name, url in wanted.items():
         if name not in clone.data_remotes:
-            raise BlurlineError(f".dvc/config: no remote {name}: add it (`dvc remote add {name} {url}`), and commit")
+            added = f"dvc remote add {name} {history.without_logins(url)}"
+            raise BlurlineError(f".dvc/config: no remote {name}: add it (`{added}`), and commit")
         remotes.check(clone.root, name, url)
     everywhere = {**clone.data_remotes, **wanted}
     if wanted and {"private", "public"} <= everywhere.keys():
@@ -268,9 +269,9 @@ def _message(clone: Clone, wishes: Wishes, commit: str) -> str:
     git = history.remotes(clone.root)
     data = {**clone.data_remotes, **_data_wishes(wishes)}
     lines = [f"{wishes.name} {FIRST_VERSION}: adopted in commit {commit}"]
-    lines += [f"  {UPSTREAM}: {git[UPSTREAM]}, for upgrades"] if UPSTREAM in git else []
-    lines += [f"  origin: {git['origin']}"] if "origin" in git else []
-    lines += [f"  {name}: {data[name]}" for name in ("private", "public") if name in data]
+    lines += [f"  {UPSTREAM}: {history.without_logins(git[UPSTREAM])}, for upgrades"] if UPSTREAM in git else []
+    lines += [f"  origin: {history.without_logins(git['origin'])}"] if "origin" in git else []
+    lines += [f"  {name}: {history.without_logins(data[name])}" for name in ("private", "public") if name in data]
     open_fields = [f for f in ("licence", "creators", "description") if not getattr(wishes, f)]
     todo = [f"{params.FILE}: dataset: fill in {', '.join(open_fields)}"] * bool(open_fields)
     if "origin" not in git:

@@ -70,7 +70,7 @@ def verify(
     step: Annotated[str | None, typer.Option(help="only this step: it must be complete")] = None,
 ) -> None:
     """Check every file against its receipt, every receipt against the plan, and the chain of receipts."""
-    from blurline import plan
+    from blurline import inputs, plan
     from blurline.release import verify as verifying
 
     if step is not None and step not in plan.STEPS:
@@ -79,7 +79,7 @@ def verify(
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("verify", total=None)
-        before = plan.inputs_digest(ROOT)
+        before = inputs.digest(ROOT)
         planned = plan.load(ROOT)
         report = verifying.verify(ROOT, planned, step, lambda done, of: progress.update(bar, completed=done, total=of))
     for problem in report.problems:
@@ -90,7 +90,7 @@ def verify(
             "`blurline repair` and then snakemake make anew what is missing or damaged"
         )
     # DVC locks what it finds after this command: what was verified must still be what is asked for.
-    if plan.inputs_digest(ROOT) != before and plan.load(ROOT).keys() != planned.keys():
+    if inputs.digest(ROOT) != before and plan.load(ROOT).keys() != planned.keys():
         raise BlurlineError(
             "params.yaml, data/sources, data/review or data/annotations changed during the verification: run again"
         )
@@ -112,20 +112,28 @@ def repair() -> None:
 @app.command()
 def retry() -> None:
     """Ask for failed rows again: a round in data/sources/retries.csv for each shard that has some."""
-    from blurline import plan, retries, status
+    from blurline import arrivals, plan, retries
 
-    failed = status.failed(ROOT, plan.load(ROOT))
+    failed, unknown = arrivals.failed(ROOT, plan.load(ROOT))
     for shard, number in (retries.append(ROOT, failed) if failed else {}).items():
         print(f"{shard}: {failed[shard]} failed rows: round {number}")
-    print("run snakemake to ask for them" if failed else "no row has failed")
+    if unknown:
+        print(f"{len(unknown)} shards are not downloaded as they are planned: run snakemake first, or too")
+    elif not failed:
+        print("no row has failed")
+    if failed:
+        print("run snakemake to ask for them")
 
 
 @app.command("duplicates")
 def show_duplicates(as_json: AsJson = False) -> None:
     """List images that occur more than once, by the same bytes and by nearly the same picture."""
-    from blurline import duplicates, plan, status
+    from blurline import arrivals, duplicates, plan
 
-    rows = status.retrieved(ROOT, plan.load(ROOT))
+    planned = plan.load(ROOT)
+    rows, (_, unknown) = arrivals.retrieved(ROOT, planned), arrivals.failed(ROOT, planned)
+    if unknown:
+        print(f"not looked at: {len(unknown)} shards that are not downloaded as they are planned", file=sys.stderr)
     found = {"exact": duplicates.exact(rows), "near": duplicates.near(rows)}
     print(_json(found) if as_json else duplicates.describe(found))
 

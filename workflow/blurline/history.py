@@ -1,5 +1,6 @@
 """git and DVC: the only module that runs either of them."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,14 @@ _UNFINISHED = {
     "rebase-merge": "rebase",
     "rebase-apply": "rebase",
 }
+
+
+_LOGIN = re.compile(r"(?<=://)\S*@")  # up to the last @: a password may hold one, or a /
+
+
+def without_logins(text: str) -> str:
+    """Text as it may be shown: user and password, or token, are taken out of its URLs."""
+    return _LOGIN.sub("", text)
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -131,7 +140,8 @@ def _run(root: Path, shown: Sequence[str], command: Sequence[str]) -> str:
     except FileNotFoundError:
         raise BlurlineError(f"{shown[0]}: not found: install it, or put it on PATH") from None
     if done.returncode:
-        raise BlurlineError(f"`{' '.join(shown)}` ended with {done.returncode}: {_complaint(done)}")
+        ended = f"`{' '.join(shown)}` ended with {done.returncode}: {_complaint(done)}"
+        raise BlurlineError(without_logins(ended))
     return done.stdout
 
 

@@ -4,10 +4,9 @@ A key is the first 16 hex digits of SHA-256 over all that can affect a job's out
 alone. A job is due exactly when its receipt, data/<folder>/<shard>.<key>.json, is not there.
 """
 
-import difflib
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +16,11 @@ import polars as pl
 
 from blurline import annotations as annotation_files
 from blurline import decisions as decision_files
+from blurline import inputs, receipts, retries, sources
 from blurline import params as params_file
 from blurline import reach as reaching
-from blurline import receipts, retries, sources, tables
 from blurline.errors import BlurlineError
+from blurline.inputs import Inputs
 from blurline.job import Job
 from blurline.params import Params
 from blurline.receipts import CLOSING
@@ -40,8 +40,6 @@ SHARDED = ("download", "detect", "merge", "blur")
 ABOVE = checksum.READS
 PRIVATE = ("weights", "download", "detect", "merge")  # steps whose output shows the people whom the release protects
 TARGETS = (("checksum", CLOSING), ("blur", CLOSING))  # what the workflow is asked for; a public clone has both
-PRIVATE_COLUMNS = ("url", "sha256")  # of the manifest; they lead back to the clear faces
-RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", "phash", *checksum.KEY_COLUMNS})
 
 
 def folder(step: str) -> str:
@@ -86,53 +84,15 @@ class Plan:
 
 
 def load(root: Path) -> Plan:
-    """Read params, manifests, decisions and annotations, check them, and plan every job.
-
-    Raises
-    ------
-    BlurlineError
-        For the first thing that is wrong in them, before any work starts.
-    """
-    params = params_file.load(root)
-    if not params.sources:
-        raise BlurlineError(
-            f"{params_file.place(root, 'sources')}: sources: no source is listed: "
-            "`blurline import PATH…` writes a manifest and lists it"
-        )
-    manifests = sources.read_all(root, params.sources)
-    _check_public_columns(params, manifests)
-    shards = [shard for manifest in manifests for shard in sources.cut(manifest, params.shard_size)]
-    if not shards:
-        raise BlurlineError(f"{sources.FOLDER}: no image is listed: add rows to {', '.join(params.sources)}")
-    listed = _listed(shards)
-    reached = reaching.reach(decision_files.read_all(root), listed)
-    _check_strangers(root, params, reached.strangers, manifests, decision_files.locate, "take the decision away")
-    boxes = reaching.reach(annotation_files.read_all(root), listed, annotation_files.KEYED)
-    _check_strangers(root, params, boxes.strangers, manifests, annotation_files.locate, "take the line away")
-    return make(root, params, shards, reached.by_shard(), boxes.by_shard(), retries.read(root))
+    """Read all that git tracks of the data set (see `inputs.load`), and plan every job."""
+    return make(root, inputs.load(root))
 
 
-def inputs_digest(root: Path) -> str:
-    """SHA-256 over the very bytes of all that `load` reads: while it stays, so does the plan."""
-    folders = (root / part.FOLDER for part in (sources, decision_files, annotation_files))
-    paths = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in (".csv", ".parquet")]
-    files = [root / params_file.FILE, *paths]
-    return receipts.digest([[path.as_posix(), receipts.file_digest(path)] for path in files if path.is_file()])
-
-
-def make(
-    root: Path,
-    params: Params,
-    shards: list[Shard],
-    decisions: Mapping[str, pl.DataFrame],
-    annotations: Mapping[str, pl.DataFrame],
-    rounds: Mapping[str, int],
-) -> Plan:
-    """Plan every job from data already read.
-
-    `decisions` and `annotations` map a shard's name to those that concern it, if any do; `rounds` to its last round of
-    `retries`.
-    """
+def make(root: Path, given: Inputs) -> Plan:
+    """Plan every job from data already read."""
+    params, shards = given.params, given.shards
+    decisions, annotations = given.decisions.by_shard(), given.annotations.by_shard()
+    anywhere = _anywhere_rows(given.decisions.anywhere)
     jobs: dict[tuple[str, str], Job] = {}
     picked = {step: params.pick(module.PARAMS) for step, module in STEPS.items()}
     undecided = _rows("merge", None, pl.DataFrame(schema=decision_files.SCHEMA))
@@ -145,19 +105,22 @@ def make(
     for shard in shards:
         concerning, boxes = decisions.get(shard.name), annotations.get(shard.name)
         for step in SHARDED:
-            inputs = {at: jobs[at].key for at in reads(step, shard.name, boxes is not None)}
+            above = {at: jobs[at].key for at in reads(step, shard.name, boxes is not None)}
             if step == "merge" and concerning is None:
                 rows = undecided
             else:
-                rows = _rows(step, shard, concerning, rounds.get(shard.name, 0))
-            rows = rows | _annotation_rows(step, boxes)
-            add(step, shard.name, rows, inputs)
+                rows = _rows(step, shard, concerning, given.rounds.get(shard.name, 0))
+            if step == "merge":
+                rows = rows | _annotation_rows(boxes) | (anywhere if shard.name in given.decisions.unpinned else {})
+            add(step, shard.name, rows, above)
         jobs["download", shard.name].rows = shard
     for step in SHARDED:
-        inputs = {(step, shard.name): jobs[step, shard.name].key for shard in shards}
-        jobs[step, CLOSING] = _closing(root, params, step, inputs)
-    job = add("checksum", CLOSING, _public_rows(params, shards), {(s, CLOSING): jobs[s, CLOSING].key for s in ABOVE})
+        above = {(step, shard.name): jobs[step, shard.name].key for shard in shards}
+        jobs[step, CLOSING] = _closing(root, params, step, above)
+    rows = _public_rows(params, shards) | _anywhere_rows(given.unmatched)
+    job = add("checksum", CLOSING, rows, {(s, CLOSING): jobs[s, CLOSING].key for s in ABOVE})
     job.shards = shards
+    job.decisions = decision_files.of_rows(given.unmatched)
     # Checksum reads the tables of every shard; their keys follow from the closing receipts in its own key.
     job.inputs = {
         **job.inputs,
@@ -268,21 +231,26 @@ def _shard_job(root: Path, step: str, name: str) -> Iterator[Job]:
     params = params_file.load(root)
     if not sources.is_shard_of(name, params.sources):
         return
-    rows, decisions, boxes, round_ = None, None, None, 0
+    rows, decisions, boxes, of_git = None, None, None, {}
     if step == "download":
-        rows, round_ = sources.read_shard(root, name, params.shard_size), retries.read(root).get(name, 0)
+        rows = sources.read_shard(root, name, params.shard_size)
+        of_git = _rows(step, rows, None, retries.read(root).get(name, 0))
     elif step == "merge":
         every = decision_files.read_all(root)
         scanned = (sources.scan(root, source, params.shard_size) for source in params.sources)
         listed = pl.concat(one.select(reaching.ROWS) for one in scanned)
-        decisions = reaching.reach(every, reaching.relevant(listed, every, name)).concerning(name)
+        reached = reaching.reach(every, reaching.relevant(listed, every, name))
         boxes = _boxes(root, listed, name)
+        decisions = reached.concerning(name)
+        of_git = _rows(step, None, decisions) | _annotation_rows(boxes)
+        if name in reached.unpinned:
+            of_git |= _anywhere_rows(reached.anywhere)
+            decisions = pl.concat([decisions, reached.anywhere])
     above = reads(step, name, boxes is not None)
     for keys in itertools.product(*(receipts.keys_of(root / "data" / folder(s), of) for s, of in above)):
-        inputs = dict(zip(above, keys, strict=True))
-        of_git = _rows(step, rows, decisions, round_) | _annotation_rows(step, boxes)
-        made_of = parts(step, name, params.pick(STEPS[step].PARAMS), of_git, inputs)
-        found = _job(root, params, step, name, made_of, inputs)
+        read = dict(zip(above, keys, strict=True))
+        made_of = parts(step, name, params.pick(STEPS[step].PARAMS), of_git, read)
+        found = _job(root, params, step, name, made_of, read)
         found.rows = rows
         found.decisions = decision_files.of_rows(decisions) if decisions is not None else ()
         found.annotations = annotation_files.of_rows(boxes) if boxes is not None else ()
@@ -300,11 +268,6 @@ def _boxes(root: Path, listed: pl.LazyFrame, shard: str) -> pl.DataFrame | None:
     return concerning if concerning.height else None
 
 
-def _listed(shards: list[Shard]) -> pl.DataFrame:
-    """The manifest rows as `reach` wants them."""
-    return pl.concat(shard.rows.select("image_id", "sha256", shard=pl.lit(shard.name)) for shard in shards)
-
-
 def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None, round_: int = 0) -> dict[str, Any]:
     """Number and digest of the git-tracked rows that a step reads for a shard."""
     if step == "download" and shard is not None:
@@ -315,11 +278,14 @@ def _rows(step: str, shard: Shard | None, decisions: pl.DataFrame | None, round_
     return {}
 
 
-def _annotation_rows(step: str, boxes: pl.DataFrame | None) -> dict[str, Any]:
+def _annotation_rows(boxes: pl.DataFrame | None) -> dict[str, Any]:
     """The same for imported boxes; without any there is no such part, so that most keys are as if none existed."""
-    if step != "merge" or boxes is None:
-        return {}
-    return {"annotations": _digest(boxes.select(annotation_files.KEYED))}
+    return {} if boxes is None else {"annotations": _digest(boxes.select(annotation_files.KEYED))}
+
+
+def _anywhere_rows(decisions: pl.DataFrame) -> dict[str, Any]:
+    """The same for decisions that may mean any unpinned row: one part, digested once, of every shard that has some."""
+    return {"decisions by hash alone": _digest(decisions.select(decision_files.KEYED))} if decisions.height else {}
 
 
 def _digest(rows: pl.DataFrame) -> dict[str, Any]:
@@ -328,7 +294,7 @@ def _digest(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _public_rows(params: Params, shards: list[Shard]) -> dict[str, Any]:
-    columns = [c for c in params.release.public_columns if c not in PRIVATE_COLUMNS]
+    columns = [c for c in params.release.public_columns if c not in inputs.PRIVATE_COLUMNS]
     if not columns:
         return {}
     return {
@@ -336,46 +302,3 @@ def _public_rows(params: Params, shards: list[Shard]) -> dict[str, Any]:
             s.name: _digest(s.rows.select("image_id", *(c for c in columns if c in s.rows.columns))) for s in shards
         }
     }
-
-
-def _check_strangers(
-    root: Path,
-    params: Params,
-    strangers: list[str],
-    manifests: list[sources.Manifest],
-    locate: Callable[[Path, str], str],
-    remedy: str,
-) -> None:
-    """A decision about no image is misspelt, or about a source that was taken off the list: only the latter is fine."""
-    if not strangers:
-        return
-    listed = [image for manifest in manifests for image in manifest.rows["image_id"].to_list()]
-    gone = {
-        image
-        for path in sorted((root / sources.FOLDER).iterdir())
-        if path.suffix in (".csv", ".parquet") and path.stem not in (*params.sources, retries.NAME)
-        for image in sources.read(root, path.stem).rows["image_id"].to_list()
-    }
-    for image in strangers:
-        if image not in gone:
-            close = difflib.get_close_matches(image, listed, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"mend it, or {remedy}"
-            raise BlurlineError(
-                f"{locate(root, image)}: image_id {image!r} is in no manifest of {sources.FOLDER}: {hint}"
-            )
-
-
-def _check_public_columns(params: Params, manifests: list[sources.Manifest]) -> None:
-    for column in params.release.public_columns:
-        if column in RESERVED_COLUMNS:
-            raise BlurlineError(
-                f"{params_file.FILE}: release.public_columns: {column!r} is a column of every release already: "
-                "rename it in the manifest, or take it off the list"
-            )
-    known = {column for manifest in manifests for column in manifest.rows.columns}
-    for column in params.release.public_columns:
-        if column not in known:
-            raise BlurlineError(
-                f"{params_file.FILE}: release.public_columns: no manifest has a column {column!r} to publish: "
-                f"there are {', '.join(sorted(known - {'image_id'}))}"
-            )

@@ -37,8 +37,8 @@ def under_way(root: Path, since: float) -> dict[str, int]:
     """Step → images that jobs now running have done; `since` is a clock time that notes of dead jobs are older than."""
     found: dict[str, int] = {}
     for path in (root / receipts.SCRATCH).glob(f"*/{FILE}"):
-        step = path.parent.name.split("+")[2].split(".", 1)[0]
         try:
+            step = path.parent.name.split("+")[2].split(".", 1)[0]
             if path.stat().st_mtime >= since:
                 found[step] = found.get(step, 0) + int(path.read_text(encoding="utf-8").split()[0])
         except (OSError, ValueError, IndexError):

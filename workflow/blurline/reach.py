@@ -21,28 +21,28 @@ ROWS = ("image_id", "sha256", "shard")
 class Reach:
     """`decisions` (as `decisions.read_all` gives them, sha256 filled in) and `pairs` of (decision, shard).
 
-    `keyed` are the columns that count: rows that differ in no other are one.
+    `anywhere` are those that may mean any unpinned row, and so concern each of the shards `unpinned`.
     `strangers` are image_ids of decisions that mean no image of any manifest: misspelt, or of a source that is gone.
+    `keyed` are the columns that count: rows that differ in no other are one.
     """
 
     decisions: pl.DataFrame
     pairs: pl.DataFrame
+    anywhere: pl.DataFrame
+    unpinned: frozenset[str]
     strangers: list[str]
     keyed: Sequence[str]
 
     def concerning(self, shard: str) -> pl.DataFrame:
-        """The decisions for a shard, without repeats, in an order of their own."""
-        chosen = self.pairs.filter(pl.col("shard") == shard)["decision"]
-        return self._canonical(chosen)
+        """The decisions on images of a shard, without repeats, in an order of their own."""
+        return self._canonical(self.pairs.filter(pl.col("shard") == shard)["decision"])
 
     def by_shard(self) -> dict[str, pl.DataFrame]:
         """As `concerning`, for every shard that has any."""
         return {str(shard): self._canonical(pairs["decision"]) for (shard,), pairs in self.pairs.group_by("shard")}
 
     def _canonical(self, numbers: pl.Series) -> pl.DataFrame:
-        """Without repeats, in an order that does not depend on files; what is not `keyed` counts for nothing."""
-        chosen = self.decisions[numbers].sort(self.decisions.columns)
-        return chosen.unique(list(self.keyed), keep="first", maintain_order=True)
+        return _canonical(self.decisions[numbers], self.keyed)
 
 
 def reach(decisions: pl.DataFrame, rows: pl.DataFrame, keyed: Sequence[str] = decision_files.KEYED) -> Reach:
@@ -60,13 +60,23 @@ def reach(decisions: pl.DataFrame, rows: pl.DataFrame, keyed: Sequence[str] = de
     by_image = numbered.join(rows.select("image_id", "shard"), on="image_id")
     by_hash = numbered.filter(pl.col("sha256") != "").join(pinned.select("sha256", "shard"), on="sha256")
     unlisted = numbered.filter(pl.col("listed").is_null()).join(pinned, on="sha256", how="anti")
-    unpinned = rows.filter(pl.col("sha256") == "").select("shard").unique()
-    maybe = unlisted.filter((pl.col("sha256") != "") & pl.lit(unpinned.height > 0))
-    lost = unlisted.join(maybe, on="decision", how="anti").sort("decision")
-    pairs = pl.concat(
-        part.select("decision", "shard") for part in (by_image, by_hash, maybe.join(unpinned, how="cross"))
+    unpinned = frozenset(rows.filter(pl.col("sha256") == "")["shard"].unique().to_list())
+    anywhere = unlisted.filter((pl.col("sha256") != "") & pl.lit(bool(unpinned)))
+    lost = unlisted.join(anywhere, on="decision", how="anti").sort("decision")
+    pairs = pl.concat(part.select("decision", "shard") for part in (by_image, by_hash))
+    return Reach(
+        numbered.select(decisions.columns),
+        pairs.unique(),
+        _canonical(anywhere.select(decisions.columns), keyed),
+        unpinned,
+        lost["image_id"].to_list(),
+        keyed,
     )
-    return Reach(numbered.select(decisions.columns), pairs.unique(), lost["image_id"].to_list(), keyed)
+
+
+def _canonical(decisions: pl.DataFrame, keyed: Sequence[str]) -> pl.DataFrame:
+    """Without repeats, in an order that does not depend on files; what is not `keyed` counts for nothing."""
+    return decisions.sort(decisions.columns).unique(list(keyed), keep="first", maintain_order=True)
 
 
 def relevant(rows: pl.LazyFrame, decisions: pl.DataFrame, shard: str) -> pl.DataFrame:
@@ -74,7 +84,7 @@ def relevant(rows: pl.LazyFrame, decisions: pl.DataFrame, shard: str) -> pl.Data
     wanted = (
         (pl.col("shard") == shard)
         | pl.col("image_id").is_in(decisions["image_id"].unique().to_list())
-        | pl.col("sha256").is_in(decisions["sha256"].unique().to_list())
+        | pl.col("sha256").is_in([sha256 for sha256 in decisions["sha256"].unique() if sha256])
     )
     return rows.select(ROWS).filter(wanted).collect(engine="streaming")
 

@@ -23,6 +23,9 @@ def check(root: Path, name: str, url: str) -> None:
         raise BlurlineError(f"{option}: is empty: name a folder or a URL such as s3://bucket/{name}")
     if url.startswith(("-", "remote://")):
         raise BlurlineError(f"{option} {url}: name the storage itself: a folder, or a URL such as s3://bucket/{name}")
+    if "://" in url and urlsplit(url).scheme.lower() in LOCAL:
+        # DVC would take the whole of it for a relative path, and put clear images into the clone.
+        raise BlurlineError(f"{option} {url}: DVC knows no such URLs: name the folder itself, such as /data/{name}")
     if "://" in url and urlsplit(url).password:
         raise BlurlineError(
             f"{option}: the URL holds a password, and git tracks .dvc/config: leave it out, and give it to this clone "
@@ -62,8 +65,7 @@ def _holds(outer: Place, inner: Place) -> bool:
 
 def _place(root: Path, url: str) -> Place:
     parts = urlsplit(url) if "://" in url else None
-    if parts is None or parts.scheme.lower() in LOCAL:
-        path = Path(parts.path if parts else url).expanduser()
-        return "", PurePosixPath((root / path).resolve())
+    if parts is None:
+        return "", PurePosixPath((root / Path(url).expanduser()).resolve())
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme.lower()}://{host}", PurePosixPath(normpath(f"/{parts.path.strip('/')}"))

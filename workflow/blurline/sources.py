@@ -113,18 +113,21 @@ def scan(root: Path, name: str, shard_size: int) -> pl.LazyFrame:
 
     For jobs: their rows were checked when the run was planned, or else their key says that they are other rows.
     """
+    number = (pl.int_range(pl.len()) // shard_size).cast(pl.String).str.zfill(5)
+    # Blank lines at the end are no rows, as in `read`; elsewhere planning refuses them.
+    return _lazy(root, name).with_columns(shard=pl.lit(f"{name}-") + number).filter(pl.col("image_id") != "")
+
+
+def _lazy(root: Path, name: str) -> pl.LazyFrame:
     path = find(root, name)
     rows = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
-    strings = rows.select(pl.all().cast(pl.String).fill_null("")).select(_columns(rows.collect_schema().names()))
-    number = (pl.int_range(pl.len()) // shard_size).cast(pl.String).str.zfill(5)
-    return strings.with_columns(shard=pl.lit(f"{name}-") + number)
+    return rows.select(pl.all().cast(pl.String).fill_null("")).select(_columns(rows.collect_schema().names()))
 
 
 def read_shard(root: Path, name: str, shard_size: int) -> Shard:
     """One shard by its own name, unchecked (see `scan`); without rows when the manifest has none for it."""
     source, _, number = name.rpartition("-")
-    rows = scan(root, source, shard_size).drop("shard").slice(int(number) * shard_size, shard_size)
-    # Blank lines at the end of a manifest are no rows (see `_read_strings`).
+    rows = _lazy(root, source).slice(int(number) * shard_size, shard_size)
     return Shard(name, source, _without_blank_end(rows.collect()))
 
 
@@ -156,7 +159,7 @@ def cut(manifest: Manifest, shard_size: int) -> Iterator[Shard]:
 
 
 def shard_names(root: Path, name: str, shard_size: int) -> list[str]:
-    """The names of the shards of source `name`, by counting its rows; blank lines at its end count here."""
+    """The names of the shards of source `name`, by counting its rows."""
     rows = scan(root, name, shard_size).select(pl.len()).collect().item()
     return [f"{name}-{number:05d}" for number in range(-(-rows // shard_size))]
 
@@ -256,7 +259,8 @@ def check(rows: pl.DataFrame, place: Callable[[int], str]) -> None:
     ]
     # One pass to see whether all is well, which it nearly always is.
     broken = rows.lazy().select(rule.any().alias(str(n)) for n, (rule, _) in enumerate(rules)).collect()
-    numbered = rows.with_row_index("row")
+    # Not the further columns: one of them may have the name of the index.
+    numbered = rows.select("image_id", "url", "sha256").with_row_index("row")
     for (rule, message), bad in zip(rules, broken.row(0), strict=True):
         if bad:
             row = numbered.filter(rule).row(0, named=True)
@@ -298,12 +302,12 @@ def _check_chains(numbered: pl.DataFrame, place: Callable[[int], str]) -> None:
             _, location = chain.read(url)
         except Unreadable as error:
             raise BlurlineError(
-                f"{place(row)}: url {url!r}: {error.reason}: write tar://<member>::<path of the archive>, "
+                f"{place(row)}: url {urls.shown(url)!r}: {error.reason}: write tar://<member>::<path of the archive>, "
                 f"up to {chain.DEPTH} archives deep"
             ) from None
         scheme, separator, _ = location.partition("://")
         if separator and scheme.lower() not in ("file", "package"):
             raise BlurlineError(
-                f"{place(row)}: url {url!r}: an archive is read where it lies, and {scheme}:// is not on this "
-                "machine: fetch the archive, and use its path or a file:// url"
+                f"{place(row)}: url {urls.shown(url)!r}: an archive is read where it lies, and {scheme}:// is not on "
+                "this machine: fetch the archive, and use its path or a file:// url"
             )

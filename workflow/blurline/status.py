@@ -39,31 +39,6 @@ def examine(root: Path, plan: Plan) -> dict[str, Any]:
     }
 
 
-def failed(root: Path, plan: Plan) -> dict[str, int]:
-    """Shards of which rows failed to download, and how many; those that are not downloaded yet are not among them."""
-    present = {"download": receipts.by_shard(receipts.names(root / "data" / folder("download")))}
-    found = {}
-    for shard in plan.shards:
-        receipt = _receipt(root, plan, present, "download", shard)
-        if receipt is not None and receipt.counts.get("failed"):
-            found[shard] = receipt.counts["failed"]
-    return found
-
-
-def retrieved(root: Path, plan: Plan) -> pl.DataFrame:
-    """image_id, sha256 and phash of every row that arrived, in the shards that are downloaded."""
-    present = {"download": receipts.by_shard(receipts.names(root / "data" / folder("download")))}
-    empty = pl.DataFrame(schema={name: tables.RAW[name] for name in ("image_id", "sha256", "phash")})
-    parts = [
-        tables.read(root / "data" / folder("download") / f"{shard}.parquet", tables.RAW)
-        .filter(pl.col("status") == "ok")
-        .select(empty.columns)
-        for shard in plan.shards
-        if _state(plan, present, "download", shard) == "done"
-    ]
-    return pl.concat([empty, *parts])
-
-
 def describe(found: dict[str, Any]) -> str:
     """What `blurline status` prints."""
     dataset = found["dataset"]

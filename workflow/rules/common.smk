@@ -1,6 +1,7 @@
 # Plans the run at parse time, from git-tracked files alone, and says where each receipt lies.
 # All inputs are wrapped in ancient(): a job runs because its receipt is missing, never because of a time stamp.
 import sys
+import time
 from pathlib import Path
 
 from blurline import params as blurline_params
@@ -14,6 +15,9 @@ try:
     PLAN = blurline_plan.load(Path()).without_rows()
 except BlurlineError as error:
     sys.exit(f"error: {error}")
+
+
+STARTED = time.time()
 
 
 wildcard_constraints:
@@ -64,5 +68,6 @@ def print_failures():
         for job in workflow.dag.jobs
         if not workflow.dag.finished(job)
         for log in job.log
+        if Path(log).exists() and Path(log).stat().st_mtime >= STARTED
     ]
     print("\n" + failures(logs), file=sys.stderr)

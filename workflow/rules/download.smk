@@ -13,7 +13,10 @@ rule download:
         "../../envs/blurline.yaml"
     threads: PLAN.params.download.threads
     resources:
-        mem_mb=1000,
+        # Each thread may hold a decoded image of max_pixels, 4 bytes a pixel; one at a time decodes, and a progressive
+        # JPEG takes 6 more for its coefficients.
+        mem_mb=lambda _, threads: 1000
+        + PLAN.params.download.max_pixels * (4 * threads + 6) // 10**6,
     shell:
         "blurline run download {wildcards.shard} {wildcards.key} --threads {threads} > {log} 2>&1"
 

@@ -38,6 +38,7 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[View], Readable]], ...] = (
     (b"\xfd7zXZ\0", lambda view: lzma.LZMAFile(cast(IO[bytes], view))),  # noqa: SIM115
 )
 _ZIP = (b"PK\3\4", b"PK\5\6")
+_ENTRY = b"PK\1\2"  # begins each entry of a zip file's directory
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -97,6 +98,20 @@ class Tar:
         return self._view.part(member.at, member.size)
 
 
+class _Directory(Window):
+    """What zipfile reads a zip file's directory from: refused if it has too many entries.
+
+    zipfile reads all of it at once, and then makes half a kilobyte of each entry, however many the record at the end
+    claims that there are. So they are counted, by their signatures, and the claim is not relied on.
+    """
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = super().read(size)
+        if data.count(_ENTRY) > MAX_MEMBERS:
+            raise Unreadable(TOO_MANY_MEMBERS)
+        return data
+
+
 class Zip:
     """A zip file. Its members may be read in any order."""
 
@@ -105,12 +120,10 @@ class Zip:
 
     def __init__(self, view: Window) -> None:
         self._view = view
-        directory = view.part(0, view.size)
+        directory = _Directory(view.file, view.start, view.size)
         directory.longest = _LONGEST_DIRECTORY
         with _as_unreadable():
             self._zip = zipfile.ZipFile(directory)
-        if len(self._zip.filelist) > MAX_MEMBERS:
-            raise Unreadable(TOO_MANY_MEMBERS)
 
     def members(self) -> Iterator[Member]:
         """Every member that is no folder, in the order of the archive's directory."""

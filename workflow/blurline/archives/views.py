@@ -2,12 +2,29 @@
 
 import io
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
-from blurline.archives.errors import DAMAGED, Unreadable
+from blurline.archives.errors import DAMAGED, NOT_REGULAR, Unreadable
 
 CHUNK = 1 << 18
+
+
+def open_regular(path: Path) -> io.FileIO | None:
+    """A regular file for reading, unbuffered; None for pipes and devices, which might keep whoever reads for ever.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `open`.
+    """
+    # Without O_NONBLOCK, to open a pipe is to wait for somebody who writes.
+    stream = io.FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    stream.close()
+    return None
 
 
 class File:
@@ -15,12 +32,15 @@ class File:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._stream = path.open("rb", buffering=0)
-            self.size = os.fstat(self._stream.fileno()).st_size
+            stream = open_regular(path)
         except FileNotFoundError:
             raise Unreadable("file not found") from None
         except (OSError, ValueError) as error:
             raise Unreadable(f"file not readable ({type(error).__name__})") from None
+        if stream is None:
+            raise Unreadable(NOT_REGULAR)
+        self._stream = stream
+        self.size = os.fstat(stream.fileno()).st_size
         self.reached = 0
 
     def read(self, offset: int, size: int) -> bytes:

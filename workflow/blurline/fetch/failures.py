@@ -18,6 +18,8 @@ BAD_URL = "bad url"
 BAD_ANSWER = "bad answer"
 BAD_ENCODING = "content encoding not supported"
 NOT_FOUND = "file not found"
+NOT_REGULAR = "no regular file"
+OTHER_HOST = "file url names another host"
 DENIED = "access denied"
 CHANGED = "changed during transfer"
 

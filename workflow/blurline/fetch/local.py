@@ -3,10 +3,10 @@
 import asyncio
 import importlib.util
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from blurline.archives.views import open_regular
 from blurline.fetch import urls
-from blurline.fetch.failures import NOT_FOUND, FetchFailed
+from blurline.fetch.failures import NOT_FOUND, NOT_REGULAR, OTHER_HOST, FetchFailed
 from blurline.fetch.transfer import CHUNK, Transfer
 
 
@@ -26,7 +26,10 @@ class Local:
     def _read(self, transfer: Transfer) -> None:
         path = locate(transfer.url, self._base)
         try:
-            with path.open("rb") as stream:
+            stream = open_regular(path)
+            if stream is None:
+                raise FetchFailed(NOT_REGULAR)
+            with stream:
                 while chunk := stream.read(CHUNK):
                     transfer.body.write(chunk)
         except FileNotFoundError:
@@ -47,7 +50,10 @@ def locate(url: str, base: Path) -> Path:
         case "":
             return base / url
         case "file":
-            return Path(unquote(urlsplit(url).path, errors="surrogateescape"))
+            path = urls.local_path(url)
+            if path is None:
+                raise FetchFailed(OTHER_HOST)
+            return path
         case "package":
             return in_package(url)
         case other:

@@ -20,9 +20,13 @@ from blurline.params import Download
 
 PART = 2 * 2**20
 """Bytes asked for at once: most images come in one answer."""
-_NAMES_A_HOST = frozenset(
-    {"ftp", "sftp", "ssh", "smb", "hdfs", "arrow_hdfs", "webhdfs", "webdav", "root", "jupyter", "jlab"}
+_CONFIGURED = frozenset(
+    {
+        *("s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oci", "ocilake", "oss", "tos", "tosfs"),
+        *("hf", "box", "dropbox", "gdrive", "github", "gist", "lakefs", "wandb"),
+    }
 )
+"""Schemes whose URLs name a bucket, an account or a path: which server is asked is fsspec's configuration, or fixed."""
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Schemes whose drivers are extras of this package."""
 
@@ -96,9 +100,16 @@ class Stores:
         return self._open[name], path
 
     def _check_host(self, scheme: str, url: str) -> None:
-        """A bucket's endpoint is the maintainer's choice; a host named in a manifest is checked like any other."""
-        if scheme in _NAMES_A_HOST and not self._settings.allow_private_hosts:
-            addresses.public(self._lookup(urlsplit(url).hostname or ""))
+        """A bucket's endpoint is the maintainer's choice; a host named in a manifest is checked like any other.
+
+        So is whatever a driver that is not known here takes for a host; a URL without one is refused.
+        """
+        if scheme in _CONFIGURED or self._settings.allow_private_hosts:
+            return
+        host = urlsplit(url).hostname
+        if not host:
+            raise Blocked
+        addresses.public(self._lookup(host))
 
 
 def _part(store: Any, path: str, start: int) -> bytes:

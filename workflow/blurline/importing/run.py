@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import polars as pl
 
 from blurline import params as params_file
-from blurline import sources
+from blurline import retries, sources
 from blurline.archives.formats import stem
 from blurline.errors import BlurlineError
+from blurline.fetch import urls
 from blurline.importing import layout, lists, manifest, remote
 from blurline.importing.finding import HIDDEN, NO_EXTENSION, Found, Progress, search
 from blurline.importing.manifest import ORIGIN, Added
@@ -52,6 +53,7 @@ def run(root: Path, paths: Sequence[Path | str], options: Options, progress: Pro
     params = params_file.load(root)
     places = [_place(path) for path in paths]
     name = _source_name(places, options.source)
+    listing = _listing(root, name, params.sources)
     target = manifest.target(root, name)
     others = [sources.read(root, other) for other in params.sources if other != name]
     notes: list[str] = []
@@ -72,8 +74,9 @@ def run(root: Path, paths: Sequence[Path | str], options: Options, progress: Pro
         _refuse_doubles(rows)
         rows = rows.drop("number")
     added = manifest.add(root, name, rows, others)
-    listed = _list(root, name, params.sources)
-    return _message(root, name, added, notes, listed)
+    if listing is not None:
+        _replace(root / params_file.FILE, listing)
+    return _message(root, name, added, notes, listing is not None)
 
 
 def _place(path: Path | str) -> Path | str:
@@ -81,7 +84,10 @@ def _place(path: Path | str) -> Path | str:
     if isinstance(path, Path) or "://" not in path:
         return Path(path)
     if path.lower().startswith("file://"):
-        return Path(unquote(urlsplit(path).path, errors="surrogateescape"))
+        local = urls.local_path(path)
+        if local is None:
+            raise BlurlineError(f"{urls.shown(path)}: names another host: write file:///… for a path of this machine")
+        return local
     return path
 
 
@@ -120,6 +126,13 @@ def _from_list(
 
 
 def _source_name(paths: Sequence[Path | str], source: str | None) -> str:
+    name = _wished_name(paths, source)
+    if name == retries.NAME:
+        raise BlurlineError(f"{retries.FILE} is no manifest: give the source another name with --source")
+    return name
+
+
+def _wished_name(paths: Sequence[Path | str], source: str | None) -> str:
     if source is not None:
         if not _NAME.fullmatch(source):
             raise BlurlineError(f"--source {source}: want a-z, 0-9, - and _, beginning with a letter or digit")
@@ -216,16 +229,25 @@ def _refuse_doubles(rows: pl.DataFrame) -> None:
     )
 
 
-def _list(root: Path, name: str, listed: list[str]) -> bool:
-    """Put the source on the list in params.yaml; whether it was not there."""
+def _listing(root: Path, name: str, listed: list[str]) -> str | None:
+    """params.yaml with the source on its list; None if it is there already.
+
+    Raises
+    ------
+    BlurlineError
+        When params.yaml would be refused afterwards.
+    """
     if name in listed:
-        return False
-    path = root / params_file.FILE
-    text = edit(path.read_bytes().decode(), {"sources": [*listed, name]})
+        return None
+    text = edit((root / params_file.FILE).read_bytes().decode(), {"sources": [*listed, name]})
+    params_file.parse(text)
+    return text
+
+
+def _replace(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.tmp")
     unfinished.write_bytes(text.encode())
     unfinished.replace(path)
-    return True
 
 
 def _message(root: Path, name: str, added: Added, notes: list[str], listed: bool) -> str:

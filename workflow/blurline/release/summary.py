@@ -38,7 +38,8 @@ def summarise(root: Path, plan: Plan) -> str:
     ]
     if metrics["images_waiting_for_review"]:
         lines.append(
-            f"  {metrics['images_waiting_for_review']} images have boxes near the threshold that nobody has looked at"
+            f"  {metrics['images_waiting_for_review']} images have boxes near detect.confidence that nobody has looked "
+            "at; those under it are not blurred"
         )
     if counts["failed"]:
         lines.append("  to fetch failed rows again: `blurline retry`, then snakemake")

@@ -1,7 +1,7 @@
 """checksum: account for every row, check what must hold of a release, and write its manifest and checksums."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from blurline import duplicates, environment, performance, tables
 from blurline.boxes import Box
+from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.job import Job
 from blurline.receipts import CLOSING, file_digest
@@ -35,6 +36,7 @@ def run(job: Job) -> None:
     manifest = pl.concat(tables_of.values())
     check_duplicates(manifest)
     counts = account(manifest, sum(shard.rows.height for shard in job.shards))
+    check_decisions(manifest, job.decisions)
     check_failures(manifest, job.params.download.max_failure_rate)
     waiting = int((manifest["state"] == "pending").sum())
     if job.params.review.required and waiting:
@@ -154,6 +156,24 @@ def check_duplicates(manifest: pl.DataFrame) -> None:
                     "their blurred regions differ: run `blurline pin`, so that decisions on one of them reach the "
                     "other, and run again"
                 )
+
+
+def check_decisions(manifest: pl.DataFrame, decisions: Iterable[Decision]) -> None:
+    """Every decision known by its hash alone met an image: a misspelt takedown must not pass in silence.
+
+    Raises
+    ------
+    BlurlineError
+        Naming the first that met none.
+    """
+    hashes = set(manifest["sha256"].drop_nulls())
+    for decision in decisions:
+        if decision.sha256 not in hashes:
+            raise BlurlineError(
+                f"data/review: {decision.action} by {decision.reviewer}: no manifest has image_id "
+                f"{decision.image_id!r}, and no image that was retrieved has SHA-256 {decision.sha256}: mend the "
+                "decision, or take it away"
+            )
 
 
 def check_failures(manifest: pl.DataFrame, allowed: float) -> None:
