@@ -159,7 +159,8 @@ def test_absent_weights(tmp_path: Path, name: str) -> None:
         ({}, {"device": "cuda"}, "cuda"),
         ({}, {"device": "0"}, "device 0"),
         ({}, {"device": "mps"}, "mps"),
-        ({}, {"half": True}, "half"),
+        ({}, {"precision": "f16"}, "precision f16"),
+        ({}, {"precision": "bf16"}, "only OpenVINO has"),
     ],
 )
 def test_weights_that_do_not_fit_the_question(
@@ -172,8 +173,8 @@ def test_weights_that_do_not_fit_the_question(
 
 @pytest.mark.parametrize("model", ["torch_model", "openvino_model"])
 def test_half_is_refused_where_it_would_be_ignored(model: str, request: pytest.FixtureRequest) -> None:
-    with pytest.raises(BlurlineError, match="half"):
-        detector(request.getfixturevalue(model), half=True)
+    with pytest.raises(BlurlineError, match="precision f16"):
+        detector(request.getfixturevalue(model), precision="f16")
 
 
 def test_an_onnx_file_that_is_none(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_model_of_one_size(made_up: Maker, monkeypatch: pytest.MonkeyPatch) ->
         for dimension, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
             dimension.dim_value = size
     onnx.save(model, weights)
-    with pytest.raises(BlurlineError, match="set image_size to 320"):
+    with pytest.raises(BlurlineError, match=r"set image_sizes to \[320\]"):
         detector(weights, image_size=640)
     answers = list(detector(weights).detect([np.zeros((384, 640, 3), np.uint8), np.zeros((384, 100, 3), np.uint8)]))
     assert answers == [[Detection("face", 288, 144, 352, 176, 0.9)], []]  # the second's box is in the padding

@@ -300,7 +300,7 @@ def make(path: Path, cache_type: str) -> Project:
     project = Project(path, environment(path))
     # In a data set of one's own the params have values of its own: here they have their defaults.
     params = path / "params.yaml"
-    small = {"sources": ["small"], "shard_size": 3, "detect.image_size": 256}
+    small = {"sources": ["small"], "shard_size": 3, "detect.image_sizes": [256]}
     params.write_text(params_edit.edit(params.read_text(), defaults() | BUILT_IN | small))
     project.git("init", "--quiet", "--initial-branch=main")
     project.dvc("init", "--quiet")

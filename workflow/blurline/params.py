@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -56,13 +56,15 @@ class Download(_Group):
 Pixels = Annotated[int, Field(ge=32, le=16384)]
 
 
+_BY_PRESET: Any = None  # the default of a key that a preset sets: never seen, as `Detect` fills it in before it checks
+
+
 def _or_preset(schema: dict[str, Any]) -> None:
-    """Allow null in the JSON schema of a key that a preset sets: `Detect` fills it in before it checks."""
+    """Allow null in the JSON schema of a key that a preset sets."""
     kept = {name: schema.pop(name) for name in ("title", "description", "default") if name in schema}
-    schema["anyOf"] = [dict(schema), {"type": "null"}]
-    for name in [name for name in schema if name != "anyOf"]:
-        del schema[name]
-    schema.update(kept)
+    value = dict(schema)
+    schema.clear()
+    schema.update(anyOf=[value, {"type": "null"}], **kept)
 
 
 BUILT_IN = "centerface"
@@ -116,14 +118,14 @@ class Detect(_Group):
     engine: Literal["auto", "openvino"] = "auto"
     device: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = "cpu"
     precision: Literal["f32", "f16", "bf16"] = "f32"
-    image_sizes: Annotated[list[Pixels], Field(min_length=1, max_length=8, json_schema_extra=_or_preset)]
-    flips: Annotated[list[Pixels], Field(json_schema_extra=_or_preset)]
-    full_size: Annotated[bool, Field(json_schema_extra=_or_preset)]
+    image_sizes: Annotated[list[Pixels], Field(min_length=1, max_length=8, json_schema_extra=_or_preset)] = _BY_PRESET
+    flips: Annotated[list[Pixels], Field(json_schema_extra=_or_preset)] = _BY_PRESET
+    full_size: Annotated[bool, Field(json_schema_extra=_or_preset)] = _BY_PRESET
     turned: bool = False
     tile: Annotated[int, Field(ge=320, le=16384, description="pixels")] = 2560
     nms_iou: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    candidate: Annotated[float, Field(gt=0, le=1, json_schema_extra=_or_preset)]
-    confidence: Annotated[float, Field(ge=0, le=1, json_schema_extra=_or_preset)]
+    candidate: Annotated[float, Field(gt=0, le=1, json_schema_extra=_or_preset)] = _BY_PRESET
+    confidence: Annotated[float, Field(ge=0, le=1, json_schema_extra=_or_preset)] = _BY_PRESET
     confidence_of: dict[str, Share] = {}
     threads: Annotated[int, Field(ge=1)] = 1
     batch: Annotated[int, Field(ge=1)] = 8
@@ -343,7 +345,7 @@ def _suggestion(location: list[Any]) -> str:
 
     model: Any = Params
     for name in location[:-1]:
-        model = model.model_fields[name].annotation
+        model = get_args(model)[0] if isinstance(name, int) else model.model_fields[name].annotation
     known = list(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"

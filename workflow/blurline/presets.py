@@ -15,18 +15,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "confidence": 0.3,
     },
     "balanced": {
-        "image_sizes": [1024, 640, 1600, 2400],
+        "image_sizes": [1024, 640, 1600, 2048],
         "flips": [],
         "full_size": True,
         "candidate": 0.1,
-        "confidence": 0.5,
+        "confidence": 0.74,
     },
     "thorough": {
-        "image_sizes": [1024, 640, 1600, 2400],
+        "image_sizes": [1024, 640, 1600, 2048],
         "flips": [1024, 1600],
         "full_size": True,
         "candidate": 0.1,
-        "confidence": 0.5,
+        "confidence": 0.74,
     },
 }
 KEYS = tuple(PRESETS["balanced"])

@@ -40,7 +40,8 @@ def convert(weights: Path, folder: Path) -> Path:
     import yaml
 
     try:
-        metadata = {entry.key: entry.value for entry in onnx.load(str(weights), load_external_data=False).metadata_props}
+        loaded = onnx.load(str(weights), load_external_data=False)
+        metadata = {entry.key: entry.value for entry in loaded.metadata_props}
         model = openvino.convert_model(weights)
     except Exception as error:
         why = " ".join(str(error).split())[:200]

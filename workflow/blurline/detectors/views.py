@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from blurline.boxes import Box
 from blurline.detectors.fit import MAX_ENLARGEMENT
 
+FURTHER_ENLARGEMENT = 2.0
+"""How often looks after the first may enlarge an image: more costs much, and finds little that the first has not."""
 OVERLAP = 0.125
 """The share of a tile's side that it has in common with its neighbour: larger faces are seen whole by smaller looks."""
 
@@ -28,8 +30,9 @@ class Looks:
     Attributes
     ----------
     image_sizes
-        Pixels of the longer side of the image as the detector sees it, one look each. What would enlarge an image
-        more than `MAX_ENLARGEMENT` times is limited to that; looks that become the same are taken once.
+        Pixels of the longer side of the image as the detector sees it, one look each. The first enlarges a small image
+        up to `MAX_ENLARGEMENT` times, the others up to `FURTHER_ENLARGEMENT` times; looks that become the same, or
+        that come within a tenth of one before them, are taken once.
     flips
         Those of the sizes at which the mirrored image is looked at too.
     full_size
@@ -114,14 +117,15 @@ def take(looks: Looks, width: int, height: int, *, oriented: bool = True) -> lis
     if looks.full_size and longest > max(sizes):
         sizes.append(longest)
     taken: dict[tuple[int, bool, int], None] = {}
-    for size in sizes:
-        # One pixel short of the limit or not: no reason to look twice.
-        limited = min(size, math.floor(longest * MAX_ENLARGEMENT))
+    for at, size in enumerate(sizes):
+        limited = min(size, math.floor(longest * (FURTHER_ENLARGEMENT if at else MAX_ENLARGEMENT)))
+        if any(abs(limited - other) < 0.1 * other for other, _, _ in taken):
+            continue
         taken[limited, False, 0] = None
         if size in looks.flips:
             taken[limited, True, 0] = None
     if looks.turned and not oriented:
-        first = min(looks.image_sizes[0], math.floor(longest * MAX_ENLARGEMENT))
+        first = next(iter(taken))[0]
         taken |= {(first, False, 1): None, (first, False, 3): None}
     return [_views(size, mirrored, turns, width, height, looks.tile) for size, mirrored, turns in taken]
 

@@ -37,6 +37,7 @@ class Picture:
     pixels: Image
     oriented: bool = True
 
+
 _log = logging.getLogger(__name__)
 
 
@@ -115,7 +116,7 @@ class Detector:
             weights=copy,
             name=str(weights),
             image_sizes=looks.image_sizes,
-            candidate=fusion.floor(candidate),
+            candidate=fusion.floor(candidate, len(looks.image_sizes) + len(looks.flips) + looks.full_size),
             nms_iou=nms_iou,
             classes=tuple(classes or ()),
             device=device,

@@ -91,9 +91,10 @@ At `detect.confidence` {figures["confidence"]}, over {figures["images"]:,} image
 | ---: | ---: | ---: |
 | {_number(figures["false_boxes_per_image"])} | {_number(figures["area_outside"])} | {_percent(figures["precision"])} |
 
-*Covered*: {COVERED:.0%} or more of an annotated face lie inside one region that is blurred, margin included. *Covered by
-candidates*: the same at `detect.candidate` {figures["candidate"]}: what reviewers can confirm. *False*: an overlap (IoU)
-under {FALSE_IOU} with every annotation. *Recall*, *precision*, *average precision*: at an IoU of {MATCH_IOU}.
+*Covered*: {COVERED:.0%} or more of an annotated face lie inside one region that is blurred, margin included.
+*Covered by candidates*: the same at `detect.candidate` {figures["candidate"]}, what reviewers can confirm.
+*False*: an overlap (IoU) under {FALSE_IOU} with every annotation.
+*Recall*, *precision*, *average precision*: at an IoU of {MATCH_IOU}.
 
 ![curves]({PICTURE})
 """
@@ -125,7 +126,8 @@ def picture(figures: dict[str, Any], found: Evaluation) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     stream = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    FigureCanvasAgg(figure)
+    figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 

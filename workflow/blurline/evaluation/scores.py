@@ -1,7 +1,7 @@
 """The figures of an evaluation, from boxes alone.
 
 *Recall*, *precision* and *average precision* ask whether boxes are where annotators drew them, at an intersection over
-union (IoU) of 0.5. *Coverage* asks what privacy needs: how many annotated faces lie, at least 80 % of their area, inside
+union (IoU) of 0.5. *Coverage* asks what privacy needs: how many annotated faces lie, at least 80 % of their area, in
 one single region that is blurred. Wide boxes would raise it, so two costs always stand beside it: false boxes per
 image, and the area that is blurred outside annotated faces.
 
@@ -24,7 +24,7 @@ COVERED = 0.8
 FALSE_IOU = 0.3
 """A blurred box that is less close than this to every annotation, ignored ones included, is false."""
 GROWN = 0.1
-"""By this share of their longer side annotated faces are grown, on every side, before blurred area counts as outside."""
+"""Annotated faces are grown by this share of their longer side, on every side: blur further out counts as outside."""
 
 SIZES: dict[str, tuple[float, float]] = {
     "all": (0, np.inf),
@@ -136,7 +136,8 @@ def evaluate(images: Iterable[Judged]) -> Evaluation:
 
 def short_side(boxes: Boxes) -> Scores:
     """The shorter side of each box, shape (n,)."""
-    return np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]).astype(np.float64)
+    sides: Scores = (boxes[:, 2:] - boxes[:, :2]).min(1, initial=2**31).astype(np.float64)
+    return sides
 
 
 def area(boxes: Boxes) -> Scores:
@@ -157,7 +158,8 @@ def iou(one: Boxes, other: Boxes) -> Scores:
     """Intersection over union, shape (len(one), len(other))."""
     both = shared(one, other)
     whole = area(one)[:, None] + area(other)[None, :] - both
-    return np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
+    overlap: Scores = np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
+    return overlap
 
 
 def cover_scores(image: Judged) -> Scores:
@@ -165,7 +167,8 @@ def cover_scores(image: Judged) -> Scores:
     if not len(image.faces) or not len(image.boxes):
         return np.zeros(len(image.faces))
     held = shared(image.faces, image.regions) / area(image.faces)[:, None]
-    return np.asarray(np.where(held >= COVERED, image.scores[None, :], 0.0).max(1))
+    best: Scores = np.where(held >= COVERED, image.scores[None, :], 0.0).max(1)
+    return best
 
 
 def false_scores(image: Judged) -> Scores:
@@ -192,7 +195,7 @@ def outside_area(image: Judged) -> Scores:
     return np.cumsum(pixels[::-1]).astype(np.float64)
 
 
-def _match(image: Judged, low: float, high: float) -> tuple[NDArray[np.int64], Scores]:
+def _match(image: Judged, low: float, high: float) -> tuple[Scores, Scores]:
     """Give each box to an annotation, best score first, as COCO's evaluation does for one range of sizes.
 
     Returns
@@ -208,7 +211,7 @@ def _match(image: Judged, low: float, high: float) -> tuple[NDArray[np.int64], S
     near = iou(boxes, image.faces)
     inside = (shared(boxes, image.ignored) / np.maximum(area(boxes), 1)[:, None]).max(1, initial=0) >= MATCH_IOU
     own = short_side(boxes)
-    found = np.zeros(len(boxes), np.int64)
+    found = np.zeros(len(boxes))
     free = np.ones(len(image.faces), bool)
     for at in range(len(boxes)):
         match = _closest(near[at], free & counts)
@@ -230,15 +233,14 @@ def _closest(near: Scores, wanted: NDArray[np.bool_]) -> int:
     return best if near[best] >= MATCH_IOU else -1
 
 
-def _average_precision(found: Sequence[NDArray[np.int64]], scores: Sequence[Scores], faces: int) -> float:
+def _average_precision(found: Sequence[Scores], scores: Sequence[Scores], faces: int) -> float:
     """The area under the curve of precision over recall, precision made to fall; NaN without faces.
 
     As the PASCAL VOC challenge has computed it since 2010 (Everingham et al., IJCV 2015, section 4.2.1).
     """
     if not faces:
         return float("nan")
-    every, score = _joined(list(found)), _joined(list(scores))
-    every = every[np.argsort(-score, kind="stable")]
+    every = _joined(found)[np.argsort(-_joined(scores), kind="stable")]
     every = every[every >= 0]
     right = np.cumsum(every == 1)
     recall = np.concatenate([[0.0], right / faces])
@@ -258,8 +260,9 @@ def _share(number: Scores, whole: int) -> Scores:
 
 
 def _divided(number: Scores, by: Scores) -> Scores:
-    return np.divide(number, by, out=np.full(number.shape, np.nan), where=by > 0)
+    share: Scores = np.divide(number, by, out=np.full(number.shape, np.nan), where=by > 0)
+    return share
 
 
-def _joined(parts: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _joined(parts: Sequence[Scores]) -> Scores:
     return np.concatenate(parts) if parts else np.zeros(0)

@@ -18,9 +18,7 @@ def parse(data: Mapping[str, Any], categories: Collection[str], shown: str) -> A
     return table(_rows(data, images, categories, shown), images.values(), shown)
 
 
-def _rows(
-    data: Mapping[str, Any], images: Mapping[Any, str], categories: Collection[str], shown: str
-) -> Iterator[Row]:
+def _rows(data: Mapping[str, Any], images: Mapping[Any, str], categories: Collection[str], shown: str) -> Iterator[Row]:
     names = _by_id(data.get("categories") or [], "name", f"{shown}: categories")
     wanted = _chosen(set(names.values()), categories, shown)
     for at, entry in enumerate(data["annotations"]):

@@ -108,26 +108,24 @@ def look(
 
 def outcome(sha256: str, found: Mapping[str, list[Detection] | Failure]) -> dict[str, Any]:
     """Status, reason and faces of an image, as in the detections table. One detector's failure is the image's."""
-    failures = [answer.reason for answer in found.values() if isinstance(answer, Failure)]
-    if failures:
-        return {"status": "error", "reason": failures[0], "faces": []}
-    faces = [
-        {
-            "box_id": box_id(sha256, ALL_FRAMES, name, one.label, Box(one.x1, one.y1, one.x2, one.y2)),
-            "frame": ALL_FRAMES,
-            "label": one.label,
-            "detector": name,
-            "x1": one.x1,
-            "y1": one.y1,
-            "x2": one.x2,
-            "y2": one.y2,
-            "score": one.score,
-        }
-        for name, answer in found.items()
-        for one in answer
-        if not isinstance(answer, Failure)
-    ]
+    faces = []
+    for name, answer in found.items():
+        if isinstance(answer, Failure):
+            return {"status": "error", "reason": answer.reason, "faces": []}
+        faces += [_face(sha256, name, one) for one in answer]
     return {"status": "ok", "reason": "", "faces": faces}
+
+
+def _face(sha256: str, detector: str, found: Detection) -> dict[str, Any]:
+    box = Box(found.x1, found.y1, found.x2, found.y2)
+    return {
+        "box_id": box_id(sha256, ALL_FRAMES, detector, found.label, box),
+        "frame": ALL_FRAMES,
+        "label": found.label,
+        "detector": detector,
+        **box._asdict(),
+        "score": found.score,
+    }
 
 
 def _decoded(

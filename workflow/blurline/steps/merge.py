@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import polars as pl
@@ -71,7 +70,7 @@ class Rules:
     match_iou: float
     reject_votes: int
     window: float
-    confidence_of: Mapping[str, float] = MappingProxyType({})
+    confidence_of: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, params: Params) -> "Rules":
@@ -82,7 +81,8 @@ class Rules:
     def above(self, face: Mapping[str, Any]) -> float:
         """How far a detector's box is above (or, negative, below) the score from which it is blurred."""
         # Scores are stored as float32 with three decimals: compare the decimals, or 0.7 would be under 0.7.
-        return round(round(face["score"], 3) - self.confidence_of.get(face["detector"], self.confidence), 6)
+        score: float = round(face["score"], 3)
+        return round(score - self.confidence_of.get(face["detector"], self.confidence), 6)
 
 
 @dataclass
@@ -273,9 +273,7 @@ def _paired(
         if face_id not in partner and id_ not in partner.values():
             partner[face_id] = id_
     by_id = {box["box_id"]: box for box in boxes}
-    united = [
-        unite(face, by_id[partner[face["box_id"]]]) if face["box_id"] in partner else face for face in faces
-    ]
+    united = [unite(face, by_id[partner[face["box_id"]]]) if face["box_id"] in partner else face for face in faces]
     return united + [box for box in boxes if box["box_id"] not in partner.values()]
 
 
