@@ -87,7 +87,7 @@ def test_params_yaml_names_and_explains_every_param(top: Path) -> None:
         for leaf in inner or ():
             assert leaf in tree[name], f"{name}.{leaf}"
     for line in text.splitlines():
-        if re.match(r"^  (?!name|version|licence|creators|description|weights|sha256|method)\w+:", line):
+        if re.match(r"^  (?!name|version|licence|creators|description|preset|weights|sha256|also|method)\w+:", line):
             assert "#" in line, f"no comment: {line}"
 
 

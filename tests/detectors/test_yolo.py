@@ -240,11 +240,11 @@ def run_failing(monkeypatch: pytest.MonkeyPatch, fails: Any) -> list[int]:
     run, attempts = Engine.run, itertools.count()
     calls: list[int] = []
 
-    def sometimes(self: Engine, image: Image) -> Any:
+    def sometimes(self: Engine, image: Image, image_size: int) -> Any:
         if fails(image, next(attempts)):
             calls.append(int(image[0, 0, 0]))
             raise RuntimeError(f"out of memory at {id(image)}")
-        return run(self, image)
+        return run(self, image, image_size)
 
     monkeypatch.setattr(Engine, "run", sometimes)
     return calls

@@ -1,8 +1,9 @@
 """One list of boxes out of several looks at an image.
 
 A face that several looks see should score more than something that one look alone takes for a face. So boxes of
-different looks that lie at one place become one, their union, whose score is the noisy-or of theirs (Pearl, "Probabilistic
-Reasoning in Intelligent Systems", 1988, section 4.3.2): 1 - ∏(1 - sᵢ), as if each look were wrong independently.
+different looks that lie at one place become one, their union, whose score is the noisy-or of theirs (Pearl,
+"Probabilistic Reasoning in Intelligent Systems", 1988, section 4.3.2): 1 - ∏(1 - sᵢ), as if each look were wrong
+independently.
 docs/detection.md shows what that gives, and what was tried besides.
 """
 

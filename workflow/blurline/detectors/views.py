@@ -132,8 +132,8 @@ def take(looks: Looks, width: int, height: int, *, oriented: bool = True) -> lis
 
 def _views(size: int, mirrored: bool, turns: int, width: int, height: int, tile: int) -> list[View]:
     scale = size / max(width, height)
-    columns = _pieces(width, math.ceil(tile / scale))
-    rows = _pieces(height, math.ceil(tile / scale))
+    side = max(1, math.floor(tile / scale))
+    columns, rows = _pieces(width, side), _pieces(height, side)
     views = []
     for y1, y2 in rows:
         for x1, x2 in columns:
