@@ -19,7 +19,7 @@ from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed
-from blurline.params import Download
+from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
 from tests.workflow.project import small_images
@@ -68,7 +68,8 @@ def test_weights_from_a_file_a_folder_and_a_url(project: Path) -> None:
 
 
 def test_the_name_of_weights_behind_a_url_has_no_query() -> None:
-    assert weights.file_name("https://example.org/models/face.pt?download=true") == "face.pt"
+    model = Model("detect", "https://example.org/models/face.pt?download=true", "", [], [1024], [])
+    assert (model.file_name, model.name) == ("face.pt", "face")
 
 
 def test_a_job_that_outlived_its_plan_replaces_nothing(project: Path) -> None:

@@ -46,7 +46,7 @@ def test_every_look_sees_every_pixel(width: int, height: int, sizes: list[int], 
     [
         (Looks((1024,)), (500, 375), [(1024, False, 0)]),
         (Looks((1024,)), (125, 94), [(500, False, 0)]),  # the first enlarges four times
-        (Looks((1024, 640, 1600, 2048)), (1024, 683), [(1024, False, 0), (640, False, 0), (1600, False, 0), (2048, False, 0)]),
+        (Looks((1024, 640, 2048)), (1024, 683), [(1024, False, 0), (640, False, 0), (2048, False, 0)]),
         (Looks((1024, 640, 1600, 2048)), (500, 375), [(1024, False, 0), (640, False, 0)]),  # 1000 is as good as 1024
         (Looks((640, 1024), flips=(1024,)), (900, 600), [(640, False, 0), (1024, False, 0), (1024, True, 0)]),
         (Looks((640,), full_size=True), (4000, 3000), [(640, False, 0), (4000, False, 0)]),

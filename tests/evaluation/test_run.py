@@ -20,9 +20,13 @@ from tests.detectors.conftest import photo
 
 LIMITS = Limits(10**8, 10**8)
 # Faces as a person sees them, from the hair line to the chin.
-FACES = {"hopper": [(205, 100, 345, 290)], "astronaut": [(178, 62, 272, 190)], "coffee": []}
+FACES: dict[str, list[tuple[int, ...]]] = {
+    "hopper": [(180, 115, 345, 325)],
+    "astronaut": [(178, 62, 272, 190)],
+    "coffee": [],
+}
 CSV = "image_id,x1,y1,x2,y2\n" + "".join(
-    f"{name}.png,{','.join(map(str, box))}\n" for name, boxes in FACES.items() for box in boxes or [("", "", "", "")]
+    f"{name}.png,{','.join(map(str, box)) or ',,,'}\n" for name, boxes in FACES.items() for box in boxes or [()]
 )
 
 
@@ -53,7 +57,7 @@ def test_one_command_on_an_annotated_folder(project: Path, folder: Path) -> None
     (folder / "faces.csv").write_text(CSV + "broken.png,1,2,30,40\nabsent.png,1,2,30,40\n")
     result = CliRunner().invoke(cli.app, ["evaluate", str(folder)])
     assert result.exit_code == 0, result.output
-    assert "3 images, 2 faces 1 annotated images are not in the folder." in result.output
+    assert "3 images, 2 faces. 1 annotated images are not in the folder." in result.output
     assert "1 could not be looked at, such as broken.png (not an image)" in result.output
     figures = json.loads((project / "data/evaluation/metrics.json").read_text())
     assert figures["images"] == 3 and figures["faces"]["from_40"] == 2
@@ -144,9 +148,9 @@ def test_a_part_is_chosen_within_each_folder(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_evaluated_is_said(tmp_path: Path, folder: Path) -> None:
-    def refused(*arguments: Any) -> str:
+    def refused(images: Path, annotations: Path | None, choice: Choice) -> str:
         with pytest.raises(BlurlineError) as error:
-            annotated.read(*arguments, LIMITS)
+            annotated.read(images, annotations, choice, LIMITS)
         return str(error.value)
 
     assert (

@@ -78,7 +78,7 @@ def run(
     report.write(root / output, figures, found, about)
     return "\n".join(
         [
-            f"{images}: {found.images:,} images, {found.faces['all']:,} faces{notes}",
+            f"{images}: {found.images:,} images, {found.faces['all']:,} faces.{notes}",
             f"  covered: {_percent(figures['coverage']['all'])} of all faces, "
             f"{_percent(figures['coverage']['from_12'])} of those from 12 pixels on; "
             f"by candidates: {_percent(figures['candidate_coverage']['from_12'])}",
