@@ -19,14 +19,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "flips": [],
         "full_size": True,
         "candidate": 0.1,
-        "confidence": 0.74,
+        "confidence": 0.7,
     },
     "thorough": {
         "image_sizes": [1024, 640, 1600, 2048],
         "flips": [1024, 1600],
         "full_size": True,
         "candidate": 0.1,
-        "confidence": 0.74,
+        "confidence": 0.7,
     },
 }
 KEYS = tuple(PRESETS["balanced"])
