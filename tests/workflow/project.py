@@ -122,7 +122,7 @@ class Project:
         assert match, key
         path.write_text(
             text[: match.start()]
-            + f"{match[1]} {yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"
+            + f"{match[1]} {yaml.safe_dump(value, default_flow_style=True, width=10**9).removesuffix('...' + chr(10)).strip()}"
             + text[match.end() :]
         )
 

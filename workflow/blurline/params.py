@@ -156,6 +156,21 @@ class Detect(_Group):
             raise ValueError(f"confidence_of: there is no detector {unknown[0]}, only {', '.join(names)}")
         return self
 
+    @property
+    def gpus(self) -> int:
+        """How many GPUs a job needs, for the scheduler."""
+        return 0 if self.device == "cpu" or self.device.startswith("intel") else self.device.count(",") + 1
+
+    @property
+    def memory_mb(self) -> int:
+        """What a job may need, for the scheduler: libraries, and for each thread and detector a look of the largest size.
+
+        docs/detection.md has the measured figures: some 450 bytes for each pixel that CenterFace sees.
+        """
+        largest = max(size for model in self.models() for size in model.image_sizes)
+        side = min(self.tile, max(largest, self.tile if self.full_size else 0))
+        return 1500 + round(450e-6 * side * side) * self.threads * len(self.models())
+
     def models(self) -> list[Model]:
         """The detectors to run, the first one first."""
         first = Model("detect", self.weights, self.sha256, self.classes, self.image_sizes, self.flips)

@@ -8,11 +8,11 @@ from typing import Any
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {
-        "image_sizes": [960],
+        "image_sizes": [864],
         "flips": [],
         "full_size": False,
         "candidate": 0.1,
-        "confidence": 0.3,
+        "confidence": 0.2,
     },
     "balanced": {
         "image_sizes": [1024, 640, 1600, 2048],

@@ -83,8 +83,7 @@ class Engine:
         Raises whatever the engine raises.
         """
         self._predictor.image_size = image_size
-        bgr = np.ascontiguousarray(image[..., ::-1])
-        (answer,) = self._model.predict([bgr], predictor=self._predictor, **self._arguments)
+        (answer,) = self._model.predict([image], predictor=self._predictor, **self._arguments)
         found: list[Detection] | Failure = answer.found
         return found
 
@@ -149,7 +148,8 @@ def _predictor_class(settings: Settings) -> type[Any]:
                 stride=int(self.model.stride),
                 canvas=self.canvas,
             )
-            return [self.fit.place(image)]
+            # BGR, as ultralytics expects: turned here, where the image has the size of the input.
+            return [np.ascontiguousarray(self.fit.place(image)[..., ::-1])]
 
         def postprocess(self, preds: Any, img: Any, orig_imgs: Any) -> list[_Answer]:
             while isinstance(preds, list | tuple):  # masks, key points and training outputs follow the boxes

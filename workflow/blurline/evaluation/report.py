@@ -124,7 +124,8 @@ def picture(figures: dict[str, Any], found: Evaluation) -> bytes:
     exact.set(xlabel="recall", ylabel="precision, all sizes", title="at an IoU of 0.5", ylim=(0, 1.02), xlim=(0, 1))
     for axes in (cost, sizes, exact):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8)
     stream = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(stream, format="png", metadata={"Software": None})
