@@ -8,7 +8,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -16,7 +15,7 @@ from PIL import Image
 from blurline import plan, tables
 from blurline.decisions import Decision
 from blurline.detectors.hashing import weights_digest
-from blurline.detectors.yolo import Detection, Failure
+from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed
 from blurline.params import Download, Model
@@ -264,9 +263,9 @@ def detected(
         def __init__(self, path: Path, sha256: str, **settings: object) -> None:
             assert path.read_bytes() == b"weights"
 
-        def detect(self, pixels: Iterable[np.ndarray]) -> Iterator[list[Detection] | Failure]:
+        def detect(self, pictures: Iterable[Picture]) -> Iterator[list[Detection] | Failure]:
             # Like the real one, it reads ahead of its answers.
-            assert [image.shape for image in pixels] == [(256, 256, 3)] * 3
+            assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 3
             yield from answers
 
     monkeypatch.setattr(detect, "Detector", Fake)

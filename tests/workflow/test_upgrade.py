@@ -104,7 +104,7 @@ def add_images(project: Project, images: Path) -> None:
     rows = manifest(images, names).replace(",images/", f",{images}/")
     (project.path / "data/sources/small.csv").write_text(rows)
     params = project.path / "params.yaml"
-    values = {"sources": ["small"], "shard_size": 3, "detect.image_sizes": [256]}
+    values = {"sources": ["small"], "shard_size": 3, "detect.image_sizes": [256], "detect.confidence": 0.3}
     params.write_text(params_edit.edit(params.read_text(), values))
 
 

@@ -163,7 +163,7 @@ class Detect(_Group):
 
     @property
     def memory_mb(self) -> int:
-        """What a job may need, for the scheduler: libraries, and for each thread and detector a look of the largest size.
+        """What a job may need: libraries, and for each thread and detector a look of the largest size.
 
         docs/detection.md has the measured figures: some 450 bytes for each pixel that CenterFace sees.
         """

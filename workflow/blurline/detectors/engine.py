@@ -190,6 +190,13 @@ def _reading(backend: Any, model: Any, settings: Settings) -> output.Reading:
         raise BlurlineError(f"{name}: precision f16 was asked for, but on {device} these weights run in f32: use that")
     if settings.precision == "bf16" and not settings.weights.name.endswith(_OPENVINO):
         raise BlurlineError(f"{name}: precision bf16 was asked for, which only OpenVINO has: set detect.engine to it")
+    if hasattr(backend, "ov_compiled_model"):
+        # OpenVINO takes another precision without a word where the CPU lacks the one asked for.
+        actual = backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if actual != settings.precision and device == "cpu":
+            raise BlurlineError(
+                f"{name}: precision {settings.precision} was asked for, but this CPU computes in {actual}: use that"
+            )
     names: dict[int, str] = backend.names
     unknown = sorted(set(settings.classes) - set(names.values()))
     if unknown:

@@ -114,6 +114,7 @@ def picture(figures: dict[str, Any], found: Evaluation) -> bytes:
         cost.plot(curve.false_boxes[at], curve.coverage[name][at], "o", color=line.get_color())
     cost.set(xlabel="false boxes per image", ylabel="coverage", title="what coverage costs", ylim=(0, 1.02))
     cost.set_xscale("symlog", linthresh=0.1)
+    cost.set_xlim(left=0)
     for name in SIZES:
         if found.faces[name] and name not in ("all", "from_12"):
             sizes.plot(curve.thresholds, curve.coverage[name], label=f"{_NAMES[name]} px")
