@@ -165,11 +165,11 @@ class Detect(_Group):
     def memory_mb(self) -> int:
         """What a job may need: libraries, and for each thread and detector a look of the largest size.
 
-        docs/detection.md has the measured figures: some 450 bytes for each pixel that CenterFace sees.
+        docs/detection.md has the measured figures: some 320 bytes for each pixel that CenterFace sees.
         """
         largest = max(size for model in self.models() for size in model.image_sizes)
         side = min(self.tile, max(largest, self.tile if self.full_size else 0))
-        return 1500 + round(450e-6 * side * side) * self.threads * len(self.models())
+        return 1000 + round(320e-6 * side * side) * self.threads * len(self.models())
 
     def models(self) -> list[Model]:
         """The detectors to run, the first one first."""
