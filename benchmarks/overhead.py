@@ -27,6 +27,7 @@ from blurline import performance
 from blurline.detectors import centerface
 from blurline.images import CannotRelease, decode
 from blurline.images.redact import redact
+from blurline.steps import detect
 from blurline.steps.blur import style_of
 from tests.workflow.project import CODE, TOP, Project, copy_of, environment
 
@@ -94,7 +95,7 @@ def loops(folder: Path, names: list[str], processes: int) -> float:
 
 
 def _work(folder: Path, names: list[str], ready: "multiprocessing.synchronize.Barrier") -> None:
-    from blurline.detectors.yolo import Detector, Failure
+    from blurline.detectors.yolo import Failure
 
     params = params_file.load(TOP)
     limits = decode.Limits(params.download.max_bytes, params.download.max_pixels)
@@ -102,18 +103,7 @@ def _work(folder: Path, names: list[str], ready: "multiprocessing.synchronize.Ba
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / "centerface.onnx"
         weights.write_bytes(centerface.build(centerface.source()))
-        detector = Detector(
-            weights,
-            settings.sha256,
-            image_size=settings.image_size,
-            candidate=settings.candidate,
-            nms_iou=settings.nms_iou,
-            classes=None,
-            device=settings.device,
-            half=settings.half,
-            threads=1,
-            batch=settings.batch,
-        )
+        (detector,) = detect.load(settings, Path(temporary), threads=1).values()
         list(detector.detect(iter([np.zeros((*SIZE[::-1], 3), np.uint8)])))
         ready.wait()
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
-from blurline import adopt, decisions, environment, performance, schemas
+from blurline import adopt, decisions, environment, performance, presets, schemas
 from blurline.params import Params, load
 from blurline.params_merge import DEMO_NAME
 from blurline.plan import PRIVATE, STEPS, folder
@@ -38,7 +38,9 @@ def test_every_step_is_a_rule_a_stage_and_a_module(top: Path, stages: dict[str, 
 def test_dvc_sees_what_the_key_sees(stages: dict[str, Any], step: str) -> None:
     module, stage = STEPS[step], stages[step]
     plain = [p for p in stage["params"] if isinstance(p, str)]
-    assert sorted(plain) == sorted([*module.PARAMS, *CUTTING.get(step, [])])
+    # A preset is in no key: what it stands for is.
+    preset = ["detect.preset"] if {f"detect.{name}" for name in presets.KEYS} & set(module.PARAMS) else []
+    assert sorted(plain) == sorted([*module.PARAMS, *CUTTING.get(step, []), *preset])
     assert [p for p in stage["params"] if not isinstance(p, str)] == [
         {f"workflow/blurline/steps/{step}.py": ["ALGORITHM_VERSION"]}
     ]
@@ -64,7 +66,7 @@ def test_every_param_is_part_of_a_key_or_known_to_change_nothing() -> None:
         *("retries", "backoff", "max_retry_after", "connect_timeout", "timeout", "total_timeout"),
         *("concurrency", "per_host", "user_agent", "threads"),
     }
-    harmless = {*(f"download.{name}" for name in manners), "detect.threads", "detect.batch"}
+    harmless = {*(f"download.{name}" for name in manners), "detect.threads", "detect.batch", "detect.preset"}
     cutting = {"sources", "shard_size"}
     keyed = {path for module in STEPS.values() for path in module.PARAMS}
     leaves = set()
@@ -85,7 +87,7 @@ def test_params_yaml_names_and_explains_every_param(top: Path) -> None:
         for leaf in inner or ():
             assert leaf in tree[name], f"{name}.{leaf}"
     for line in text.splitlines():
-        if re.match(r"^  (?!name|version|licence|creators|description|weights|sha256|method)\w+:", line):
+        if re.match(r"^  (?!name|version|licence|creators|description|preset|weights|sha256|also|method)\w+:", line):
             assert "#" in line, f"no comment: {line}"
 
 

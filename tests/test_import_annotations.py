@@ -206,10 +206,9 @@ def test_what_a_path_means(path: str, image_ids: list[str], found: object) -> No
     assert [sorted(ids) for _, ids in matches.ambiguous.rows()] == ([found] if isinstance(found, list) else [])
 
 
-FORMATS = (
-    'want Princeton\'s list [{"url": …, "bboxes": [{"x0", "y0", "x1", "y1"}]}] or COCO\'s object with images, '
-    "annotations and categories"
-)
+PRINCETON = 'want Princeton\'s list [{"url": …, "bboxes": [{"x0", "y0", "x1", "y1"}]}]'
+COCO = "want COCO's object with images, annotations and categories"
+FORMATS = f"{PRINCETON} or COCO's object with images, annotations and categories"
 GOOD = coco({1: "face"}, [("d.jpg", 1, [1, 1, 2, 2])])
 
 
@@ -222,16 +221,16 @@ BAD: list[tuple[Any, str]] = [
     ({}, f"x.json: not known as an annotation file: {FORMATS}"),
     ([], "x.json: no box in 0 images: nothing to import"),
     (princeton({"a": []}), "x.json: no box in 1 image: nothing to import"),
-    ([{"bboxes": []}], f"x.json: [0]: url is missing: mend it; {FORMATS}"),
-    ([{"url": "a", "bboxes": [{"x0": 1}]}], f"x.json: [0].bboxes[0]: y0 is missing: mend it; {FORMATS}"),
-    ([7], f"x.json: [0]: url is missing: mend it; {FORMATS}"),
+    ([{"bboxes": []}], f"x.json: [0]: url is missing: mend it; {PRINCETON}"),
+    ([{"url": "a", "bboxes": [{"x0": 1}]}], f"x.json: [0].bboxes[0]: y0 is missing: mend it; {PRINCETON}"),
+    ([7], f"x.json: [0]: url is missing: mend it; {PRINCETON}"),
     (princeton({"a": [(5, 5, 4, 6)]}), "x.json: [0].bboxes[0]: ends before it begins: mend it"),
     (princeton({"a": [(5, 5, float("nan"), 6)]}), "x.json: [0].bboxes[0]: NaN is no number of pixels: mend it"),
     (princeton({"a": [(5, 5, 1e12, 6)]}), "x.json: [0].bboxes[0]: 1000000000000.0 is no number of pixels: mend it"),
-    (princeton({"a": [(True, 5, 6, 6)]}), f"x.json: [0].bboxes[0]: x0 cannot be true: mend it; {FORMATS}"),
+    (princeton({"a": [(True, 5, 6, 6)]}), f"x.json: [0].bboxes[0]: x0 cannot be true: mend it; {PRINCETON}"),
     (spoiled(bbox=[1, 2, 3]), "x.json: annotations[0].bbox: want [x, y, width, height], not [1, 2, 3]: mend it"),
     (spoiled(bbox=[1, 2, -3, 4]), "x.json: annotations[0].bbox: ends before it begins: mend it"),
-    (spoiled(bbox=None), f"x.json: annotations[0]: bbox is missing: mend it; {FORMATS}"),
+    (spoiled(bbox=None), f"x.json: annotations[0]: bbox is missing: mend it; {COCO}"),
     (spoiled(bbox=[1, 2, 3, "4"]), 'x.json: annotations[0].bbox: "4" is no number of pixels: mend it'),
     (spoiled(image_id=9), "x.json: annotations[0]: image_id 9 is not the id of any: mend it"),
     (spoiled(category_id=9), "x.json: annotations[0]: category_id 9 is not the id of any: mend it"),

@@ -8,7 +8,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -16,10 +15,10 @@ from PIL import Image
 from blurline import plan, tables
 from blurline.decisions import Decision
 from blurline.detectors.hashing import weights_digest
-from blurline.detectors.yolo import Detection, Failure
+from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed
-from blurline.params import Download
+from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
 from tests.workflow.project import small_images
@@ -68,7 +67,8 @@ def test_weights_from_a_file_a_folder_and_a_url(project: Path) -> None:
 
 
 def test_the_name_of_weights_behind_a_url_has_no_query() -> None:
-    assert weights.file_name("https://example.org/models/face.pt?download=true") == "face.pt"
+    model = Model("detect", "https://example.org/models/face.pt?download=true", "", [], [1024], [])
+    assert (model.file_name, model.name) == ("face.pt", "face")
 
 
 def test_a_job_that_outlived_its_plan_replaces_nothing(project: Path) -> None:
@@ -263,9 +263,9 @@ def detected(
         def __init__(self, path: Path, sha256: str, **settings: object) -> None:
             assert path.read_bytes() == b"weights"
 
-        def detect(self, pixels: Iterable[np.ndarray]) -> Iterator[list[Detection] | Failure]:
+        def detect(self, pictures: Iterable[Picture]) -> Iterator[list[Detection] | Failure]:
             # Like the real one, it reads ahead of its answers.
-            assert [image.shape for image in pixels] == [(256, 256, 3)] * 3
+            assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 3
             yield from answers
 
     monkeypatch.setattr(detect, "Detector", Fake)

@@ -18,6 +18,7 @@ from blurline.detectors import centerface
 from blurline.detectors.yolo import Detector, Failure
 from blurline.images import decode
 from blurline.images.redact import redact
+from blurline.steps import detect
 from blurline.steps.blur import style_of
 
 HERE = Path(__file__).parent
@@ -65,19 +66,8 @@ def detector(params: params_file.Params) -> Detector:
     folder = Path(tempfile.mkdtemp())
     weights = folder / "centerface.onnx"
     weights.write_bytes(centerface.build(centerface.source()))
-    settings = params.detect
-    return Detector(
-        weights,
-        settings.sha256,
-        image_size=settings.image_size,
-        candidate=settings.candidate,
-        nms_iou=settings.nms_iou,
-        classes=None,
-        device="cpu",
-        half=False,
-        threads=2,
-        batch=1,
-    )
+    (found,) = detect.load(params.detect, folder, threads=2).values()
+    return found
 
 
 def scene() -> Image.Image:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from blurline.detectors import centerface, quiet
 from blurline.detectors.hashing import weights_digest
+from blurline.detectors.views import Looks
 from blurline.detectors.yolo import Detector
 
 
@@ -35,14 +36,15 @@ def photo(name: str) -> NDArray[np.uint8]:
 
 
 def detector(weights: Path, **changes: Any) -> Detector:
+    changes["looks"] = changes.get("looks") or Looks((changes.pop("image_size", 320),))
     settings: dict[str, Any] = {
         "sha256": weights_digest(weights),
-        "image_size": 320,
         "candidate": 0.1,
         "nms_iou": 0.4,
         "classes": None,
+        "engine": "auto",
         "device": "cpu",
-        "half": False,
+        "precision": "f32",
         "threads": 1,
         "batch": 4,
     }

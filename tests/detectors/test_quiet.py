@@ -28,16 +28,17 @@ DETECT = """
 from pathlib import Path
 import numpy as np
 from blurline.detectors.hashing import weights_digest
-from blurline.detectors.yolo import Detector
+from blurline.detectors.yolo import Detector, Looks
 heavy = [name for name in ("torch", "ultralytics", "onnx", "onnxruntime", "cv2") if name in sys.modules]
 weights = Path(sys.argv[1])
-detector = Detector(weights, weights_digest(weights), image_size=64, candidate=0.1, nms_iou=0.4, classes=None,
-                    device="cpu", half=False, threads=1, batch=1)
+detector = Detector(weights, weights_digest(weights), looks=Looks((64,)), candidate=0.1, nms_iou=0.4,
+                    classes=None, engine="auto", device="cpu", precision="f32", threads=1, batch=1)
 answers = list(detector.detect([np.zeros((64, 64, 3), np.uint8)] * 2))
 from ultralytics.utils.checks import check_requirements
 installed = check_requirements("no-such-package-for-blurline")
 from ultralytics.utils import SETTINGS, events
-print(json.dumps({"seen": seen, "heavy": heavy, "answers": answers, "sync": SETTINGS["sync"],
+compiler = "torch._dynamo" in sys.modules
+print(json.dumps({"seen": seen, "heavy": heavy, "compiler": compiler, "answers": answers, "sync": SETTINGS["sync"],
                   "enabled": bool(events.events.enabled), "installed": installed}, default=str))
 """
 PLAIN = """

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
-from blurline.detectors import output
+from blurline.boxes import Box
+from blurline.detectors import openvino, output
 from blurline.detectors.engine import Engine
 from blurline.detectors.hashing import weights_digest
-from blurline.detectors.yolo import Detection, Failure
+from blurline.detectors.views import Looks
+from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 
 from .conftest import Maker, detector, photo
@@ -83,6 +86,68 @@ def test_openvino_and_onnx_agree(face_model: Path, openvino_model: Path) -> None
         assert isinstance(one, list) and isinstance(other, list) and len(one) == len(other) > 0
         for a, b in zip(one, other, strict=True):
             assert abs(a.score - b.score) <= 0.01 and abs(a.x1 - b.x1) <= 1 and abs(a.y2 - b.y2) <= 1
+
+
+def test_the_engine_openvino_runs_onnx_weights(face_model: Path, openvino_model: Path) -> None:
+    """The same as an exported folder, with the hash of the file that was given."""
+    images = [photo("zidane"), photo("astronaut")]
+    assert list(detector(face_model, engine="openvino").detect(images)) == list(detector(openvino_model).detect(images))
+    with pytest.raises(BlurlineError, match=r"faces\.pt: engine openvino takes \.onnx weights"):
+        openvino.convert(Path("faces.pt"), face_model.parent)
+
+
+def test_bf16_is_used_or_refused(face_model: Path) -> None:
+    """Not every CPU has it, and OpenVINO would silently compute in another precision than the key says."""
+    import openvino as runtime
+
+    has = "BF16" in runtime.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if not has:
+        with pytest.raises(BlurlineError, match="bf16 was asked for, but this CPU computes in f32"):
+            detector(face_model, engine="openvino", precision="bf16")
+        return
+    rough = detector(face_model, engine="openvino", precision="bf16")
+    compiled = rough._idle.get()._model.predictor.model.ov_compiled_model
+    assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "bf16"
+
+
+def test_several_looks_find_what_each_finds(face_model: Path) -> None:
+    """In a picture of a quarter of the size: the faces that a look sees, the fused answer has, with no lower score."""
+    image = np.ascontiguousarray(photo("zidane")[::4, ::4])
+    (one,) = detector(face_model, image_size=320, candidate=0.3).detect([image])
+    (other,) = detector(face_model, image_size=640, candidate=0.3).detect([image])
+    (fused,) = detector(face_model, looks=Looks((320, 640), flips=(320,)), candidate=0.3).detect([image])
+    assert isinstance(one, list) and isinstance(other, list) and isinstance(fused, list)
+    for found in (*one, *other):
+        assert any(_iou(found, both) >= 0.4 and both.score >= found.score for both in fused), found
+
+
+def test_a_large_image_in_tiles_is_the_same_as_in_one_piece(face_model: Path) -> None:
+    image = np.asarray(PillowImage.fromarray(photo("zidane")).resize((2000, 1125)))
+    (whole,) = detector(face_model, looks=Looks((2000,)), candidate=0.5).detect([image])
+    (tiles,) = detector(face_model, looks=Looks((2000,), tile=1312), candidate=0.5).detect([image])
+    assert isinstance(whole, list) and isinstance(tiles, list) and len(whole) == 2
+    assert all(any(_iou(one, other) > 0.7 for other in tiles) for one in whole)
+    assert all(any(_iou(one, other) > 0.3 for other in whole) for one in tiles)
+
+
+def test_a_face_on_its_side_is_found_where_images_may_be_turned(face_model: Path) -> None:
+    """Only where the file does not say which side is up, and at the place where it lies."""
+    image = photo("hopper")
+    lying = np.ascontiguousarray(np.rot90(image))
+    (found,) = detector(face_model, looks=Looks((640,)), candidate=0.5).detect([image])
+    assert isinstance(found, list)
+    wanted = found[0]
+    height = lying.shape[0]
+    there = Detection("face", wanted.y1, height - wanted.x2, wanted.y2, height - wanted.x1, wanted.score)
+    one = detector(face_model, looks=Looks((640,), turned=True), candidate=0.5)
+    plain, turned = one.detect([Picture(lying, oriented=True), Picture(lying, oriented=False)])
+    assert isinstance(plain, list) and isinstance(turned, list)
+    assert all(found.score < there.score for found in plain)
+    assert any(_iou(found, there) > 0.8 and found.score == there.score for found in turned)
+
+
+def _iou(one: Detection, other: Detection) -> float:
+    return Box(one.x1, one.y1, one.x2, one.y2).iou(Box(other.x1, other.y1, other.x2, other.y2))
 
 
 def test_reads_no_further_ahead_than_it_says(face_model: Path) -> None:
@@ -159,7 +224,8 @@ def test_absent_weights(tmp_path: Path, name: str) -> None:
         ({}, {"device": "cuda"}, "cuda"),
         ({}, {"device": "0"}, "device 0"),
         ({}, {"device": "mps"}, "mps"),
-        ({}, {"half": True}, "half"),
+        ({}, {"precision": "f16"}, "precision f16"),
+        ({}, {"precision": "bf16"}, "only OpenVINO has"),
     ],
 )
 def test_weights_that_do_not_fit_the_question(
@@ -172,8 +238,8 @@ def test_weights_that_do_not_fit_the_question(
 
 @pytest.mark.parametrize("model", ["torch_model", "openvino_model"])
 def test_half_is_refused_where_it_would_be_ignored(model: str, request: pytest.FixtureRequest) -> None:
-    with pytest.raises(BlurlineError, match="half"):
-        detector(request.getfixturevalue(model), half=True)
+    with pytest.raises(BlurlineError, match="precision f16"):
+        detector(request.getfixturevalue(model), precision="f16")
 
 
 def test_an_onnx_file_that_is_none(tmp_path: Path) -> None:
@@ -192,7 +258,7 @@ def test_a_model_of_one_size(made_up: Maker, monkeypatch: pytest.MonkeyPatch) ->
         for dimension, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
             dimension.dim_value = size
     onnx.save(model, weights)
-    with pytest.raises(BlurlineError, match="set image_size to 320"):
+    with pytest.raises(BlurlineError, match=r"set image_sizes to \[320\]"):
         detector(weights, image_size=640)
     answers = list(detector(weights).detect([np.zeros((384, 640, 3), np.uint8), np.zeros((384, 100, 3), np.uint8)]))
     assert answers == [[Detection("face", 288, 144, 352, 176, 0.9)], []]  # the second's box is in the padding
@@ -239,11 +305,11 @@ def run_failing(monkeypatch: pytest.MonkeyPatch, fails: Any) -> list[int]:
     run, attempts = Engine.run, itertools.count()
     calls: list[int] = []
 
-    def sometimes(self: Engine, image: Image) -> Any:
+    def sometimes(self: Engine, image: Image, image_size: int) -> Any:
         if fails(image, next(attempts)):
             calls.append(int(image[0, 0, 0]))
             raise RuntimeError(f"out of memory at {id(image)}")
-        return run(self, image)
+        return run(self, image, image_size)
 
     monkeypatch.setattr(Engine, "run", sometimes)
     return calls

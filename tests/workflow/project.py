@@ -120,11 +120,8 @@ class Project:
         pattern = re.compile(rf"^(\s*{name}:).*$", re.MULTILINE)
         match = pattern.search(text, start)
         assert match, key
-        path.write_text(
-            text[: match.start()]
-            + f"{match[1]} {yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"
-            + text[match.end() :]
-        )
+        line = yaml.safe_dump(value, default_flow_style=True, width=10**9).removesuffix("...\n").strip()
+        path.write_text(f"{text[: match.start()]}{match[1]} {line}{text[match.end() :]}")
 
     def decide(self, image_id: str, action: str, **more: object) -> None:
         """Append one line to a reviewer's file."""
@@ -300,7 +297,7 @@ def make(path: Path, cache_type: str) -> Project:
     project = Project(path, environment(path))
     # In a data set of one's own the params have values of its own: here they have their defaults.
     params = path / "params.yaml"
-    small = {"sources": ["small"], "shard_size": 3, "detect.image_size": 256}
+    small = {"sources": ["small"], "shard_size": 3, "detect.image_sizes": [256], "detect.confidence": 0.3}
     params.write_text(params_edit.edit(params.read_text(), defaults() | BUILT_IN | small))
     project.git("init", "--quiet", "--initial-branch=main")
     project.dvc("init", "--quiet")

@@ -77,7 +77,7 @@ def release_next(blurline: Project) -> None:
     for number, line in enumerate(lines):
         if line.startswith("sources:"):
             lines[number] = line.replace("[demo]", "[demo, more]").replace("# files", "# names of files")
-        if line.startswith("  image_size:"):
+        if line.startswith("  image_sizes:"):
             lines[number] = line.replace("#", "# in") + "  read_ahead: 2      # images read ahead\n"
         if line.startswith("  description:"):
             lines[number] = line.replace("Eight", "Nine")
@@ -104,7 +104,7 @@ def add_images(project: Project, images: Path) -> None:
     rows = manifest(images, names).replace(",images/", f",{images}/")
     (project.path / "data/sources/small.csv").write_text(rows)
     params = project.path / "params.yaml"
-    values = {"sources": ["small"], "shard_size": 3, "detect.image_size": 256}
+    values = {"sources": ["small"], "shard_size": 3, "detect.image_sizes": [256], "detect.confidence": 0.3}
     params.write_text(params_edit.edit(params.read_text(), values))
 
 

@@ -1,12 +1,14 @@
 """The typed model of params.yaml: every key, its default, its unit and its check."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from blurline import presets
 from blurline.errors import BlurlineError
 
 FILE = "params.yaml"
@@ -51,26 +53,138 @@ class Download(_Group):
     threads: Annotated[int, Field(ge=1)] = 2
 
 
-class Detect(_Group):
-    """Finding faces."""
+Pixels = Annotated[int, Field(ge=32, le=16384)]
+
+
+_BY_PRESET: Any = None  # the default of a key that a preset sets: never seen, as `Detect` fills it in before it checks
+
+
+def _or_preset(schema: dict[str, Any]) -> None:
+    """Allow null in the JSON schema of a key that a preset sets."""
+    kept = {name: schema.pop(name) for name in ("title", "description", "default") if name in schema}
+    value = dict(schema)
+    schema.clear()
+    schema.update(anyOf=[value, {"type": "null"}], **kept)
+
+
+BUILT_IN = "centerface"
+"""The weights that need no file."""
+
+
+class Model(NamedTuple):
+    """A detector to run: its weights, and what to look for with them.
+
+    `key` is where it stands in params.yaml; `looks` the sizes of the image that it sees.
+    """
+
+    key: str
+    weights: str
+    sha256: str
+    classes: list[str]
+    image_sizes: list[int]
+    flips: list[int]
+
+    @property
+    def file_name(self) -> str:
+        """The name of the weights below data/weights. ultralytics chooses its engine by that name."""
+        if self.weights == BUILT_IN:
+            return f"{BUILT_IN}.onnx"
+        path = urlsplit(self.weights).path if "://" in self.weights else self.weights
+        return path.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def name(self) -> str:
+        """What boxes call the detector: the file's name without suffix."""
+        return PurePosixPath(self.file_name).stem
+
+
+class FurtherDetector(_Group):
+    """Another detector beside the first: its boxes are united with the others' at merge."""
 
     weights: Annotated[str, Field(min_length=1)]
     sha256: Sha256
-    image_size: Annotated[int, Field(ge=32, le=16384, description="longest side, pixels")] = 1024
-    candidate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    nms_iou: Annotated[float, Field(gt=0, lt=1)] = 0.4
     classes: list[str] = []
+    image_sizes: Annotated[list[Pixels], Field(min_length=1, max_length=8)] | None = None
+
+
+class Detect(_Group):
+    """Finding faces."""
+
+    preset: Literal["fast", "balanced", "thorough"] = "balanced"
+    weights: Annotated[str, Field(min_length=1)]
+    sha256: Sha256
+    classes: list[str] = []
+    also: list[FurtherDetector] = []
+    engine: Literal["auto", "openvino"] = "auto"
     device: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = "cpu"
-    half: bool = False
-    confidence: Share = 0.3
+    precision: Literal["f32", "f16", "bf16"] = "f32"
+    image_sizes: Annotated[list[Pixels], Field(min_length=1, max_length=8, json_schema_extra=_or_preset)] = _BY_PRESET
+    flips: Annotated[list[Pixels], Field(json_schema_extra=_or_preset)] = _BY_PRESET
+    full_size: Annotated[bool, Field(json_schema_extra=_or_preset)] = _BY_PRESET
+    turned: bool = False
+    tile: Annotated[int, Field(ge=320, le=16384, description="pixels")] = 2560
+    nms_iou: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    candidate: Annotated[float, Field(gt=0, le=1, json_schema_extra=_or_preset)] = _BY_PRESET
+    confidence: Annotated[float, Field(ge=0, le=1, json_schema_extra=_or_preset)] = _BY_PRESET
+    confidence_of: dict[str, Share] = {}
     threads: Annotated[int, Field(ge=1)] = 1
     batch: Annotated[int, Field(ge=1)] = 8
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        preset = presets.PRESETS.get(given.get("preset", "balanced"), {})
+        return given | {name: value for name, value in preset.items() if given.get(name) is None}
+
     @model_validator(mode="after")
-    def _stored_before_blurred(self) -> "Detect":
-        if self.confidence < self.candidate:
-            raise ValueError("confidence is below candidate: boxes between the two would never be stored")
+    def _check_thresholds(self) -> "Detect":
+        for key, confidence in {"confidence": self.confidence, **self.confidence_of}.items():
+            if confidence < self.candidate:
+                raise ValueError(f"{key} is below candidate: boxes between the two would never be stored")
+        if unknown := sorted(set(self.flips) - set(self.image_sizes)):
+            raise ValueError(f"flips: {unknown[0]} is not one of image_sizes")
         return self
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "Detect":
+        names = [model.name for model in self.models()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two detectors are called {twice[0]}: give their weights other file names")
+        if unknown := sorted(self.confidence_of.keys() - names):
+            raise ValueError(f"confidence_of: there is no detector {unknown[0]}, only {', '.join(names)}")
+        return self
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs a job needs, for the scheduler."""
+        return 0 if self.device == "cpu" or self.device.startswith("intel") else self.device.count(",") + 1
+
+    @property
+    def memory_mb(self) -> int:
+        """What a job may need: libraries, and for each thread and detector a look of the largest size.
+
+        docs/detection.md has the measured figures: some 320 bytes for each pixel that CenterFace sees.
+        """
+        largest = max(size for model in self.models() for size in model.image_sizes)
+        side = min(self.tile, max(largest, self.tile if self.full_size else 0))
+        return 1000 + round(320e-6 * side * side) * self.threads * len(self.models())
+
+    def models(self) -> list[Model]:
+        """The detectors to run, the first one first."""
+        first = Model("detect", self.weights, self.sha256, self.classes, self.image_sizes, self.flips)
+        return [first] + [
+            Model(
+                f"detect.also[{at}]",
+                one.weights,
+                one.sha256,
+                one.classes,
+                one.image_sizes or self.image_sizes,
+                self.flips if one.image_sizes is None else [],
+            )
+            for at, one in enumerate(self.also)
+        ]
 
 
 class Review(_Group):
@@ -246,7 +360,7 @@ def _suggestion(location: list[Any]) -> str:
 
     model: Any = Params
     for name in location[:-1]:
-        model = model.model_fields[name].annotation
+        model = get_args(model)[0] if isinstance(name, int) else model.model_fields[name].annotation
     known = list(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"

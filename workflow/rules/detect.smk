@@ -15,7 +15,8 @@ rule detect:
         "../../envs/blurline.yaml"
     threads: PLAN.params.detect.threads
     resources:
-        mem_mb=3000,
+        mem_mb=PLAN.params.detect.memory_mb,
+        gpu=PLAN.params.detect.gpus,
     shell:
         "blurline run detect {wildcards.shard} {wildcards.key} --threads {threads} > {log} 2>&1"
 

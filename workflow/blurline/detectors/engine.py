@@ -39,12 +39,12 @@ class Settings:
 
     weights: Path  # the private copy, already verified
     name: str  # of the weights, for messages
-    image_size: int
+    image_sizes: tuple[int, ...]
     candidate: float
     nms_iou: float
     classes: tuple[str, ...]
     device: str
-    half: bool
+    precision: str
 
 
 class Engine:
@@ -66,7 +66,7 @@ class Engine:
             "iou": settings.nms_iou,
             "device": _asked_device(settings),
             "max_det": _NO_LIMIT,
-            "quantize": 16 if settings.half else None,
+            "quantize": 16 if settings.precision == "f16" else None,
             "verbose": False,
         }
         with _loading, self._broken_if_it_fails("be loaded"):
@@ -77,24 +77,27 @@ class Engine:
                 raise BlurlineError(f"{settings.name}: a model of kind {kind}: use weights of a YOLO detector")
             self.probe()
 
-    def run(self, image: NDArray[np.uint8]) -> list[Detection] | Failure:
-        """Detect in one RGB image, uint8 of shape (height, width, 3). Raises whatever the engine raises."""
-        bgr = np.ascontiguousarray(image[..., ::-1])
-        (answer,) = self._model.predict([bgr], predictor=self._predictor, **self._arguments)
+    def run(self, image: NDArray[np.uint8], image_size: int) -> list[Detection] | Failure:
+        """Detect in one RGB image, uint8 of shape (height, width, 3), whose longer side the model sees as image_size.
+
+        Raises whatever the engine raises.
+        """
+        self._predictor.image_size = image_size
+        (answer,) = self._model.predict([image], predictor=self._predictor, **self._arguments)
         found: list[Detection] | Failure = answer.found
         return found
 
     def probe(self) -> None:
-        """Run a grey image of full size, which any working model can.
+        """Run a grey image of the first size, which any working model can.
 
         Raises
         ------
         BlurlineError
             When it fails: then the model, not some image, is at fault.
         """
-        size = self._settings.image_size
+        size = self._settings.image_sizes[0]
         with self._broken_if_it_fails("run"):
-            self.run(np.full((size, size, 3), 127, np.uint8))
+            self.run(np.full((size, size, 3), 127, np.uint8), size)
 
     @contextlib.contextmanager
     def _broken_if_it_fails(self, doing: str) -> Iterator[None]:
@@ -106,7 +109,7 @@ class Engine:
             why = " ".join(str(error).split())[:300]
             raise BlurlineError(
                 f"{self._settings.name}: cannot {doing} on device {self._settings.device} at "
-                f"{self._settings.image_size} pixels ({type(error).__name__}: {why}): "
+                f"{self._settings.image_sizes[0]} pixels ({type(error).__name__}: {why}): "
                 "check the weights, device and size"
             ) from error
 
@@ -125,6 +128,8 @@ def _predictor_class(settings: Settings) -> type[Any]:
     from ultralytics.engine.predictor import BasePredictor
 
     class Predictor(BasePredictor):  # type: ignore[misc]
+        image_size = settings.image_sizes[0]
+
         def setup_model(self, model: Any, verbose: bool = True) -> None:
             with _one_thread(settings):
                 super().setup_model(model, verbose=False)
@@ -139,11 +144,12 @@ def _predictor_class(settings: Settings) -> type[Any]:
             (image,) = im
             self.fit = fit(
                 *image.shape[:2],
-                image_size=settings.image_size,
+                image_size=self.image_size,
                 stride=int(self.model.stride),
                 canvas=self.canvas,
             )
-            return [self.fit.place(image)]
+            # BGR, as ultralytics expects: turned here, where the image has the size of the input.
+            return [np.ascontiguousarray(self.fit.place(image)[..., ::-1])]
 
         def postprocess(self, preds: Any, img: Any, orig_imgs: Any) -> list[_Answer]:
             while isinstance(preds, list | tuple):  # masks, key points and training outputs follow the boxes
@@ -180,8 +186,17 @@ def _reading(backend: Any, model: Any, settings: Settings) -> output.Reading:
             f"{name}: device {settings.device} was asked for ({wanted}) but the model would run on {device}: "
             "install an engine for that device or change the device"
         )
-    if settings.half and (not backend.fp16 or settings.weights.name.endswith(_OPENVINO)):
-        raise BlurlineError(f"{name}: half was asked for, but on {device} these weights run in full: unset half")
+    if settings.precision == "f16" and (not backend.fp16 or settings.weights.name.endswith(_OPENVINO)):
+        raise BlurlineError(f"{name}: precision f16 was asked for, but on {device} these weights run in f32: use that")
+    if settings.precision == "bf16" and not settings.weights.name.endswith(_OPENVINO):
+        raise BlurlineError(f"{name}: precision bf16 was asked for, which only OpenVINO has: set detect.engine to it")
+    if hasattr(backend, "ov_compiled_model"):
+        # OpenVINO takes another precision without a word where the CPU lacks the one asked for.
+        actual = backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if actual != settings.precision and device == "cpu":
+            raise BlurlineError(
+                f"{name}: precision {settings.precision} was asked for, but this CPU computes in {actual}: use that"
+            )
     names: dict[int, str] = backend.names
     unknown = sorted(set(settings.classes) - set(names.values()))
     if unknown:
@@ -207,9 +222,9 @@ def _canvas(backend: Any, settings: Settings) -> tuple[int, int] | None:
             "export them with ultralytics and dynamic=True"
         )
     height, width = (int(side) for side in backend.imgsz)
-    if settings.image_size != max(height, width):
+    if set(settings.image_sizes) != {max(height, width)}:
         raise BlurlineError(
-            f"{settings.name}: exported for {width}x{height} pixels only: set image_size to {max(height, width)}, "
+            f"{settings.name}: exported for {width}x{height} pixels only: set image_sizes to [{max(height, width)}], "
             "or export again with dynamic=True"
         )
     return height, width
@@ -272,7 +287,8 @@ def _one_thread(settings: Settings) -> Iterator[None]:
 
             def one_thread_core() -> Any:
                 made = core()
-                made.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
+                hint = "bf16" if settings.precision == "bf16" else "f32"
+                made.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": hint})
                 return made
 
             openvino.Core = one_thread_core

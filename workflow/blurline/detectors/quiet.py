@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import types
 from typing import Any
 
 from blurline.errors import BlurlineError
@@ -66,5 +67,36 @@ def ultralytics() -> Any:
     # select_device() sets torch to this many threads, for the whole process where MKL is concerned; see engine.py.
     torch_utils: Any = importlib.import_module("ultralytics.utils.torch_utils")
     torch_utils.NUM_THREADS = 1
-    importlib.import_module("torchvision")
+    _import_torchvision()
     return module
+
+
+def _import_torchvision() -> None:
+    """Import torchvision without torch's compiler, which nothing here uses and which takes longer than torch itself.
+
+    torchvision.ops.roi_align asks torch._dynamo.utils for one function, called only when features are pooled by
+    region. While torchvision is imported, a stand-in says that nothing can be compiled; whoever asks for the compiler
+    later gets the true one.
+    """
+    if "torchvision" in sys.modules or "torch._dynamo" in sys.modules:
+        importlib.import_module("torchvision")
+        return
+    utils = types.ModuleType("torch._dynamo.utils")
+    utils.is_compile_supported = lambda device_type: False  # type: ignore[attr-defined]
+    stand_ins = {"torch._dynamo": types.ModuleType("torch._dynamo"), "torch._dynamo.utils": utils}
+    stand_ins["torch._dynamo"].utils = utils  # type: ignore[attr-defined]
+    sys.modules.update(stand_ins)
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, AttributeError):  # another version, which asks for more
+        _forget("torchvision")
+    finally:
+        for name, stand_in in stand_ins.items():
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
+    importlib.import_module("torchvision")
+
+
+def _forget(package: str) -> None:
+    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+        del sys.modules[name]

@@ -17,14 +17,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurline.boxes import Box
+from blurline.detectors import fusion, openvino, views
 from blurline.detectors.engine import Engine, Settings
 from blurline.detectors.hashing import weights_digest
 from blurline.detectors.results import Detection, Failure
+from blurline.detectors.views import Looks
 from blurline.errors import BlurlineError
 
-__all__ = ["Detection", "Detector", "Failure"]
+__all__ = ["Detection", "Detector", "Failure", "Looks", "Picture"]
 
 Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, and whether its file says which side is up: RGB, upright as far as is known, (height, width, 3)."""
+
+    pixels: Image
+    oriented: bool = True
+
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +45,7 @@ _log = logging.getLogger(__name__)
 class _Again:
     """An image whose prediction raised an exception: it is tried once more when nothing else runs."""
 
-    image: Image
+    picture: Picture
 
 
 class Detector:
@@ -42,8 +54,8 @@ class Detector:
     The name of the file or folder tells which engine runs it: ``.onnx``, ``.pt``, an ``*_openvino_model`` folder,
     TensorRT's ``.engine``, …
 
-    What it finds depends on the weights, `image_size`, `candidate`, `nms_iou`, `classes`, `device` and `half`; neither
-    on `threads` nor on `batch`, nor on the other images.
+    What it finds depends on the weights, `looks`, `candidate`, `nms_iou`, `classes`, `engine`, `device` and
+    `precision`; neither on `threads` nor on `batch`, nor on the other images.
 
     Parameters
     ----------
@@ -52,18 +64,21 @@ class Detector:
         file is a pickle. It is hashed and loaded as a private copy, so that it cannot change in between.
     sha256
         As `blurline.detectors.hashing.weights_digest` tells.
-    image_size
-        Pixels: the longer side that the model sees. Smaller images are enlarged, at most 4 times.
+    looks
+        At which sizes, and how else, an image is looked at; see `Looks`. What several looks find is fused, see
+        `fusion`.
     candidate
         Least score, 0 to 1, of a detection.
     nms_iou
         Of two boxes of one class whose intersection over union is above this, 0 to 1, the one of lower score goes.
     classes
         Names of the classes to look for; None or empty: all.
+    engine
+        ``auto``: as the weights' name says. ``openvino``: OpenVINO, also for ``.onnx`` weights.
     device
         As ultralytics names devices: ``cpu``, ``cuda``, ``cuda:0``, ``0``, ``intel:gpu``.
-    half
-        Half precision.
+    precision
+        What is computed in: ``f32``; ``f16`` on a GPU; ``bf16`` with OpenVINO on a CPU that has it.
     threads
         Images worked on at once, each by its own copy of the model, on one CPU thread.
     batch
@@ -82,37 +97,42 @@ class Detector:
         weights: Path,
         sha256: str,
         *,
-        image_size: int,
+        looks: Looks,
         candidate: float,
         nms_iou: float,
         classes: Sequence[str] | None,
+        engine: str,
         device: str,
-        half: bool,
+        precision: str,
         threads: int,
         batch: int,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="blurline-weights-")  # removed with this object
+        copy = _verified_copy(weights, sha256, Path(self._folder.name))
+        if engine == "openvino" and not copy.is_dir():
+            copy = openvino.convert(copy, Path(self._folder.name))
+        self._looks, self._candidate = looks, candidate
         self._settings = Settings(
-            weights=_verified_copy(weights, sha256, Path(self._folder.name)),
+            weights=copy,
             name=str(weights),
-            image_size=image_size,
-            candidate=candidate,
+            image_sizes=looks.image_sizes,
+            candidate=fusion.floor(candidate, len(looks.image_sizes) + len(looks.flips) + looks.full_size),
             nms_iou=nms_iou,
             classes=tuple(classes or ()),
             device=device,
-            half=half,
+            precision=precision,
         )
         self._threads, self._batch = max(1, threads), max(1, batch)
         self._idle: queue.SimpleQueue[Engine] = queue.SimpleQueue()
         self._idle.put(Engine(self._settings))  # now, so that bad weights are known before any image is read
 
-    def detect(self, images: Iterable[Image]) -> Iterator[list[Detection] | Failure]:
+    def detect(self, images: Iterable[Image | Picture]) -> Iterator[list[Detection] | Failure]:
         """Detect in each image, in the order given, reading only as far ahead as `threads` and `batch` need.
 
         Parameters
         ----------
         images
-            RGB, upright, uint8 of shape (height, width, 3).
+            RGB, upright, uint8 of shape (height, width, 3); or each as a `Picture`.
 
         Yields
         ------
@@ -127,16 +147,16 @@ class Detector:
         ValueError
             When an image has another shape or type.
         """
+        pictures = (one if isinstance(one, Picture) else Picture(one) for one in images)
         if self._threads == 1:
-            for image in images:
-                (answer,) = self._work([image])
-                yield self._retry(answer.image) if isinstance(answer, _Again) else answer
+            for picture in pictures:
+                (answer,) = self._work([picture])
+                yield self._retry(answer.picture) if isinstance(answer, _Again) else answer
             return
         running: collections.deque[Future[list[list[Detection] | Failure | _Again]]] = collections.deque()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="blurline-detect", initializer=_one_torch_thread)
         try:
-            stream = iter(images)
-            while chunk := list(itertools.islice(stream, self._batch)):
+            while chunk := list(itertools.islice(pictures, self._batch)):
                 running.append(pool.submit(self._work, chunk))
                 del chunk
                 if len(running) > self._threads:
@@ -150,14 +170,14 @@ class Detector:
         for answer in running.popleft().result():
             if isinstance(answer, _Again):
                 wait(running)
-                yield self._retry(answer.image)
+                yield self._retry(answer.picture)
             else:
                 yield answer
 
-    def _work(self, images: list[Image]) -> list[list[Detection] | Failure | _Again]:
+    def _work(self, pictures: list[Picture]) -> list[list[Detection] | Failure | _Again]:
         engine = self._engine()
         try:
-            return [self._try(engine, image) for image in images]
+            return [self._try(engine, picture) for picture in pictures]
         finally:
             self._idle.put(engine)
 
@@ -167,23 +187,38 @@ class Detector:
         except queue.Empty:
             return Engine(self._settings)
 
-    def _try(self, engine: Engine, image: Image) -> list[Detection] | Failure | _Again:
+    def _try(self, engine: Engine, picture: Picture) -> list[Detection] | Failure | _Again:
+        image = picture.pixels
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"an image must be uint8 of shape (height, width, 3), not {image.dtype} {image.shape}")
         try:
-            return engine.run(image)
+            return self._look(engine, picture)
         except BlurlineError:
             raise
         except Exception:
             _log.warning("prediction failed, will be tried again alone", exc_info=True)
-            return _Again(image)
+            return _Again(picture)
 
-    def _retry(self, image: Image) -> list[Detection] | Failure:
+    def _look(self, engine: Engine, picture: Picture) -> list[Detection] | Failure:
+        """Take every look at an image, and fuse what they find. One failure, and nothing is known about the image."""
+        height, width = picture.pixels.shape[:2]
+        found: list[list[fusion.Seen]] = []
+        for look in views.take(self._looks, width, height, oriented=picture.oriented):
+            seen: list[fusion.Seen] = []
+            for view in look:
+                answer = engine.run(view.of(picture.pixels), view.size)
+                if isinstance(answer, Failure):
+                    return answer
+                seen += [fusion.Seen(view, view.back(Box(one.x1, one.y1, one.x2, one.y2)), one) for one in answer]
+            found.append(seen)
+        return fusion.fuse(found, self._candidate, self._settings.nms_iou)
+
+    def _retry(self, picture: Picture) -> list[Detection] | Failure:
         """Try once more. Nothing else of this detector runs meanwhile, so memory that was short may suffice now."""
         _free_memory()
         engine = self._engine()
         try:
-            return engine.run(image)
+            return self._look(engine, picture)
         except BlurlineError:
             raise
         except Exception as error:

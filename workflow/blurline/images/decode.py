@@ -71,7 +71,7 @@ class Decoded:
 
     ``image`` holds the *stored* raster in Pillow's mode for the file. ``bits`` is the depth of a sample in the file
     (Pillow reduces some 16-bit images silently). ``opaque`` is False when any pixel is, or may be, less than fully
-    opaque. ``profile`` is the ICC profile.
+    opaque. ``profile`` is the ICC profile. ``oriented`` tells whether the file says which side is up.
     """
 
     info: ImageInfo
@@ -79,6 +79,7 @@ class Decoded:
     bits: int
     opaque: bool
     profile: bytes | None
+    oriented: bool = False
 
 
 def inspect(data: bytes, limits: Limits) -> ImageInfo:
@@ -103,7 +104,11 @@ def decode_rgb(data: bytes, limits: Limits) -> np.ndarray:
     Undecodable
         As `inspect`, and for colour modes that have no plain conversion to RGB.
     """
-    decoded = load(data, limits)
+    return upright_rgb(load(data, limits))
+
+
+def upright_rgb(decoded: Decoded) -> np.ndarray:
+    """The same of an image already decoded."""
     return np.ascontiguousarray(exif.to_displayed(to_rgb(decoded.image), decoded.info.orientation))
 
 
@@ -165,7 +170,8 @@ def _loaded(image: ImageFile.ImageFile, data: bytes) -> Decoded:
     # Frames first: counting them moves the plugins of GIF and TIFF about, loading afterwards starts anew.
     # A PSD's "frames" are its layers; what it shows is the one flattened picture.
     frames = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
-    orientation = _orientation(image, data)
+    said = _orientation(image, data)
+    orientation = said or exif.UPRIGHT
     # Pillow's TIFF plugin turns the raster while loading, and would take the orientation from XMP if it found one.
     image.info.pop("xmp", None)
     image.load()
@@ -181,7 +187,7 @@ def _loaded(image: ImageFile.ImageFile, data: bytes) -> Decoded:
         if alphas is not None:
             image.info["transparency"] = alphas
     info = ImageInfo(str(image.format), image.mode, *upright, frames, orientation)
-    return Decoded(info, stored, _bits(image, data), _is_opaque(stored), _profile(image, data))
+    return Decoded(info, stored, _bits(image, data), _is_opaque(stored), _profile(image, data), said is not None)
 
 
 def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
@@ -198,15 +204,15 @@ def _profile(image: ImageFile.ImageFile, data: bytes) -> bytes | None:
     return icc.clean(image.info.get("icc_profile"))
 
 
-def _orientation(image: ImageFile.ImageFile, data: bytes) -> int:
+def _orientation(image: ImageFile.ImageFile, data: bytes) -> int | None:
     """The orientation in the file's real EXIF. ``getexif()`` would fall back on XMP and on text chunks."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return exif.valid(image.tag_v2.get(exif.TAG))
     if image.format == "PNG":
-        return exif.read(png.find(data, b"eXIf") or b"")
+        return exif.find(png.find(data, b"eXIf") or b"")
     if image.format in ("JPEG", "MPO", "WEBP"):
-        return exif.read(image.info.get("exif", b""))
-    return exif.UPRIGHT
+        return exif.find(image.info.get("exif", b""))
+    return None
 
 
 _TURN_BACK = {

@@ -57,21 +57,21 @@ def box_to_displayed(box: Box, orientation: int, width: int, height: int) -> Box
     return Box(x1, y1, x2, y2)
 
 
-def valid(value: object) -> int:
-    """The tag's value if it is 1 to 8, else 1."""
-    return value if type(value) is int and value in _STEPS else UPRIGHT
+def valid(value: object) -> int | None:
+    """The tag's value if it is 1 to 8."""
+    return value if type(value) is int and value in _STEPS else None
 
 
-def read(exif: bytes) -> int:
-    """The orientation, 1 to 8, in an EXIF block with or without its ``Exif`` prefix; 1 if it is absent or broken.
+def find(exif: bytes) -> int | None:
+    """The orientation, 1 to 8, in an EXIF block with or without its ``Exif`` prefix; None if it is absent or broken.
 
     Only IFD0 counts, and no other source does: viewers disagree about orientations in XMP or text chunks.
     """
     block = exif.removeprefix(PREFIX)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
-        return UPRIGHT
-    found = UPRIGHT
+        return None
+    found = None
     try:
         (start,) = struct.unpack_from(order + "I", block, 4)
         (entries,) = struct.unpack_from(order + "H", block, start)
@@ -84,6 +84,11 @@ def read(exif: bytes) -> int:
     except struct.error:
         return found
     return found
+
+
+def read(exif: bytes) -> int:
+    """The orientation as `find` finds it; 1 if there is none."""
+    return find(exif) or UPRIGHT
 
 
 def minimal(orientation: int) -> bytes:

@@ -12,7 +12,7 @@ from blurline import sources
 from blurline.annotations import FOLDER, NAME
 from blurline.boxes import ALL_FRAMES
 from blurline.errors import BlurlineError
-from blurline.importing import annotated
+from blurline.formats import files as formats
 from blurline.importing.matching import Matches, match
 
 SHOWN = 3
@@ -33,7 +33,7 @@ def run(
     Parameters
     ----------
     files
-        Princeton's or COCO's (see `annotated.read`).
+        Princeton's or COCO's (see `formats.files`).
     name
         Of the CSV, and of the detector that the merged tables name; by default the file's own.
     source
@@ -61,10 +61,10 @@ def run(
     read = []
     for number, file in enumerate(files):
         progress(number, len(files))
-        read.append(annotated.read(file, categories))
+        read.append(formats.read_json(file, categories))
     progress(len(files), len(files))
     boxes = pl.concat(one.boxes for one in read)
-    images = sum(one.images for one in read)
+    images = sum(len(one.images) for one in read)
     if not boxes.height:
         raise BlurlineError(f"{', '.join(map(str, files))}: no box in {_count(images, 'image')}: nothing to import")
     matches = match(boxes["path"], pl.concat([pl.Series(dtype=pl.String), *image_ids]))

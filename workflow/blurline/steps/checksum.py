@@ -29,6 +29,10 @@ KEY_COLUMNS = {
 }
 
 
+# Of a box: stored, not blurred, and no reviewer has looked at it.
+_UNSEEN = ~pl.element().struct.field("blur") & (pl.element().struct.field("verdict") == "pending")
+
+
 def run(job: Job) -> None:
     """Write data/release; nothing is written when an invariant is broken."""
     closings = {folder: job.input(folder, CLOSING) for folder, shard in job.inputs if shard == CLOSING}
@@ -52,7 +56,7 @@ def run(job: Job) -> None:
         for shard in job.shards
         for name, payload in job.input("blurred", shard.name).receipt.payload.items()
     }
-    public = manifest.drop("phash", *({"url", "sha256"} - set(job.params.release.public_columns)))
+    public = manifest.drop("phash", "unseen", *({"url", "sha256"} - set(job.params.release.public_columns)))
     with job.output() as output:
         public.write_parquet(output.path("manifest.parquet"), compression="zstd")
         _write_json(output.path("metrics.json"), metrics)
@@ -65,7 +69,7 @@ def run(job: Job) -> None:
                 "unpinned": unpinned,
                 "weights": {
                     "files": sorted(closings["weights"].receipt.payload),
-                    "sha256": job.params.detect.sha256,
+                    "sha256": {model.name: model.sha256 for model in job.params.detect.models()},
                 },
                 "keys": {folder: closing.receipt.key for folder, closing in closings.items()},
                 "params": _params(job),
@@ -105,7 +109,13 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
         [
             blurred,
             raw.select("url", "sha256", "phash"),
-            merged.select("state", faces=pl.col("faces").list.eval(pl.element().struct.field("blur")).list.sum()),
+            merged.select(
+                "state",
+                faces=pl.col("faces").list.eval(pl.element().struct.field("blur")).list.sum(),
+                unseen=pl.when(pl.col("state") == "reviewed")
+                .then(0)
+                .otherwise(pl.col("faces").list.eval(_UNSEEN).list.sum()),
+            ),
             shard.rows.select(c if c in shard.rows.columns else pl.lit(None, pl.String).alias(c) for c in extra),
         ],
         how="horizontal",
@@ -113,6 +123,7 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
         source=pl.lit(shard.source),
         shard=pl.lit(shard.name),
         faces=pl.col("faces").fill_null(0).cast(pl.Int32),
+        unseen=pl.col("unseen").fill_null(0).cast(pl.Int32),
         **{name: pl.lit(job.inputs[folder, shard.name]) for name, folder in KEY_COLUMNS.items()},
     )
 
@@ -217,8 +228,10 @@ def _params(job: Job) -> dict[str, Any]:
     above = [job.input("weights", CLOSING), *(job.input(f, job.shards[0].name) for f in KEY_COLUMNS.values())]
     parts = [*(one.receipt.parts for one in above), job.parts]
     # Where the weights came from may be a private path or a link with a token; `weights` names the files.
-    private = ("dataset", "detect.weights")
-    return {path: value for one in parts for path, value in one["params"].items() if path not in private}
+    private = ("dataset", "detect.weights", "detect.also")
+    params = {path: value for one in parts for path, value in one["params"].items() if path not in private}
+    also = job.params.model_dump(mode="json")["detect"]["also"]
+    return params | {"detect.also": [{name: one[name] for name in one if name != "weights"} for one in also]}
 
 
 def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpinned: int) -> dict[str, Any]:
@@ -227,6 +240,7 @@ def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpin
         "images": counts,
         "faces_blurred": int(released["faces"].sum()),
         "images_waiting_for_review": waiting,
+        "candidates_nobody_looked_at": int(released["unseen"].sum()),
         "unpinned_rows": unpinned,
         "released_bytes": int(released["bytes"].sum()),
     }

@@ -1,50 +1,60 @@
 """detect: find faces in a shard's images, and record every box over the candidate threshold."""
 
 import hashlib
+import itertools
 from collections import deque
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from blurline import tables, tars
 from blurline.boxes import ALL_FRAMES, Box, box_id
-from blurline.detectors.yolo import Detection, Detector, Failure
+from blurline.detectors.yolo import Detection, Detector, Failure, Looks, Picture
 from blurline.errors import BlurlineError
 from blurline.images import decode
 from blurline.job import Input, Job
+from blurline.params import Detect
 from blurline.receipts import CLOSING
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "detections"
 PARAMS = (
+    "detect.also",
     "detect.candidate",
-    "detect.image_size",
-    "detect.nms_iou",
     "detect.classes",
     "detect.device",
-    "detect.half",
+    "detect.engine",
+    "detect.flips",
+    "detect.full_size",
+    "detect.image_sizes",
+    "detect.nms_iou",
+    "detect.precision",
+    "detect.tile",
+    "detect.turned",
 )
 READS = ("weights", "download")
 
 
 def run(job: Job) -> None:
-    """Run the detector over the shard's images; one that it cannot judge gets status error, never "no faces"."""
+    """Run the detectors over the shard's images; one that they cannot judge gets status error, never "no faces"."""
     raw = job.input("raw")
     images = raw.table(f"{job.shard}.parquet", tables.RAW)
-    detector, name = _load(job)
+    weights = job.input("weights", CLOSING).receipt.payload
+    models = job.params.detect.models()
+    # A folder of weights (OpenVINO) is a payload of several files with one first part.
+    if {name.split("/", 1)[0] for name in weights} != {model.file_name for model in models}:
+        raise BlurlineError("data/weights: not the weights of params.yaml: run `blurline repair`, then snakemake")
+    detectors = load(job.params.detect, job.root / "data" / "weights", job.threads)
     rows = {row["image_id"]: _row(row) for row in images.iter_rows(named=True)}
-    # The detector answers in the order of the images given, but reads ahead of its answers: remember whose turn it is.
+    # The detectors answer in the order of the images given, but read ahead of their answers: remember whose turn it is.
     asked: deque[str] = deque()
     with job.output() as output:
-        pixels = _decoded(job, raw, images, rows, asked)
-        for found in output.track(detector.detect(pixels), images.height):
+        pictures = _decoded(job, raw, images, rows, asked)
+        for found in output.track(look(detectors, pictures), images.height):
             row = rows[asked.popleft()]
-            row |= (
-                {"status": "error", "reason": found.reason} if isinstance(found, Failure) else _found(row, name, found)
-            )
+            row |= outcome(row["sha256"], found)
         if asked:
             raise BlurlineError(f"{job.shard}: the detector answered {len(asked)} images too few: run again")
         tables.write(output.path(f"{job.shard}.parquet"), rows.values(), tables.DETECTIONS)
@@ -53,34 +63,75 @@ def run(job: Job) -> None:
         output.counts["boxes"] = sum(len(row["faces"]) for row in rows.values())
 
 
-def _load(job: Job) -> tuple[Detector, str]:
-    """The detector, and its name: the weights' file name without suffix."""
-    settings = job.params.detect
-    weights = job.input("weights", CLOSING)
-    # A folder of weights (OpenVINO) is a payload of several files with one first part.
-    first = {name.split("/", 1)[0] for name in weights.receipt.payload}
-    if len(first) != 1:
-        raise BlurlineError("data/weights: want one file or folder of weights: run `blurline repair`, then snakemake")
-    (file_name,) = first
-    detector = Detector(
-        weights.folder / file_name,
-        settings.sha256,
-        image_size=settings.image_size,
-        candidate=settings.candidate,
-        nms_iou=settings.nms_iou,
-        classes=settings.classes or None,
-        device=settings.device,
-        half=settings.half,
-        threads=job.threads,
-        batch=settings.batch,
-    )
-    return detector, PurePosixPath(file_name).stem
+def load(settings: Detect, folder: Path, threads: int) -> dict[str, Detector]:
+    """The detectors of params.yaml, by name, from a folder with their weights.
+
+    Raises
+    ------
+    BlurlineError
+        As `Detector`.
+    """
+    return {
+        model.name: Detector(
+            folder / model.file_name,
+            model.sha256,
+            looks=Looks(
+                image_sizes=tuple(model.image_sizes),
+                flips=tuple(model.flips),
+                full_size=settings.full_size,
+                tile=settings.tile,
+                turned=settings.turned,
+            ),
+            candidate=settings.candidate,
+            nms_iou=settings.nms_iou,
+            classes=model.classes or None,
+            engine=settings.engine,
+            device=settings.device,
+            precision=settings.precision,
+            threads=threads,
+            batch=settings.batch,
+        )
+        for model in settings.models()
+    }
+
+
+def look(
+    detectors: Mapping[str, Detector], pictures: Iterable[Picture]
+) -> Iterator[dict[str, list[Detection] | Failure]]:
+    """What every detector finds in each picture, by the detector's name, in the order of the pictures."""
+    # Each picture is decoded once; what one detector has read ahead of the others waits in between.
+    streams = itertools.tee(pictures, len(detectors))
+    answers = (one.detect(stream) for one, stream in zip(detectors.values(), streams, strict=True))
+    for found in zip(*answers, strict=True):
+        yield dict(zip(detectors, found, strict=True))
+
+
+def outcome(sha256: str, found: Mapping[str, list[Detection] | Failure]) -> dict[str, Any]:
+    """Status, reason and faces of an image, as in the detections table. One detector's failure is the image's."""
+    faces = []
+    for name, answer in found.items():
+        if isinstance(answer, Failure):
+            return {"status": "error", "reason": answer.reason, "faces": []}
+        faces += [_face(sha256, name, one) for one in answer]
+    return {"status": "ok", "reason": "", "faces": faces}
+
+
+def _face(sha256: str, detector: str, found: Detection) -> dict[str, Any]:
+    box = Box(found.x1, found.y1, found.x2, found.y2)
+    return {
+        "box_id": box_id(sha256, ALL_FRAMES, detector, found.label, box),
+        "frame": ALL_FRAMES,
+        "label": found.label,
+        "detector": detector,
+        **box._asdict(),
+        "score": found.score,
+    }
 
 
 def _decoded(
     job: Job, raw: Input, images: pl.DataFrame, rows: dict[str, dict[str, Any]], asked: deque[str]
-) -> Iterator[np.ndarray]:
-    """Upright RGB pixels of the images to look at, one at a time; the others get their status here."""
+) -> Iterator[Picture]:
+    """The images to look at, upright, one at a time; the others get their status here."""
     limits = decode.Limits(job.params.download.max_bytes, job.params.download.max_pixels)
     ids = dict(images.filter(pl.col("status") == "ok").select("member", "image_id").rows())
     for member, data in tars.read(raw.file(f"{job.shard}.tar")):
@@ -91,12 +142,13 @@ def _decoded(
             row |= {"status": "skipped", "reason": "several frames are not supported yet"}
             continue
         try:
-            pixels = decode.decode_rgb(data, limits)
+            decoded = decode.load(data, limits)
+            pixels = decode.upright_rgb(decoded)
         except decode.Undecodable as error:
             row |= {"status": "error", "reason": error.reason}
             continue
         asked.append(row["image_id"])
-        yield pixels
+        yield Picture(pixels, decoded.oriented)
     if ids:
         raise BlurlineError(f"data/raw/{job.shard}.tar: {min(ids)} is missing: download it again")
 
@@ -106,21 +158,3 @@ def _row(raw: dict[str, Any]) -> dict[str, Any]:
     row = {name: raw.get(name) for name in tables.DETECTIONS} | {"frames": raw["frames"]}
     reason = "not looked at" if raw["status"] == "ok" else raw["status"]
     return row | {"status": "skipped", "reason": reason, "faces": []}
-
-
-def _found(row: dict[str, Any], detector: str, found: list[Detection]) -> dict[str, Any]:
-    faces = [
-        {
-            "box_id": box_id(row["sha256"], ALL_FRAMES, detector, one.label, Box(one.x1, one.y1, one.x2, one.y2)),
-            "frame": ALL_FRAMES,
-            "label": one.label,
-            "detector": detector,
-            "x1": one.x1,
-            "y1": one.y1,
-            "x2": one.x2,
-            "y2": one.y2,
-            "score": one.score,
-        }
-        for one in found
-    ]
-    return {"status": "ok", "reason": "", "faces": faces}

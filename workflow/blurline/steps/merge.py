@@ -20,8 +20,9 @@ The rules, for each box:
 A decision belongs to the image's bytes (SHA-256) and a place in it. One made on other bytes may only add protection.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
@@ -34,13 +35,16 @@ from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.images.orientation import UPRIGHT, box_to_displayed
 from blurline.job import Job
+from blurline.params import Params
 
 ALGORITHM_VERSION = 1
 FOLDER = "merged"
-PARAMS = ("detect.confidence", "review.match_iou", "review.reject_votes", "review.window")
+PARAMS = ("detect.confidence", "detect.confidence_of", "review.match_iou", "review.reject_votes", "review.window")
 READS = ("detect",)
 READS_IF_ANNOTATED = ("download",)  # the orientation of the images, where boxes were imported
 
+ABOVE = "above"
+"""Of a box while it is merged: how far its score is above that from which its detector's boxes are blurred."""
 FOR_FACE = ("accept", "add", "adjust")
 OUTSIDE = "a reviewer's box is outside the image"
 IMPORTED_OUTSIDE = "an imported box is outside the image"
@@ -60,12 +64,25 @@ About = TypeVar("About", bound=_OfImage)
 
 @dataclass(frozen=True)
 class Rules:
-    """The params of the merge; scores and IoU from 0 to 1."""
+    """The params of the merge; scores and IoU from 0 to 1. `confidence_of` is for detectors that have their own."""
 
     confidence: float
     match_iou: float
     reject_votes: int
     window: float
+    confidence_of: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, params: Params) -> "Rules":
+        """Those of params.yaml."""
+        detect, review = params.detect, params.review
+        return cls(detect.confidence, review.match_iou, review.reject_votes, review.window, detect.confidence_of)
+
+    def above(self, face: Mapping[str, Any]) -> float:
+        """How far a detector's box is above (or, negative, below) the score from which it is blurred."""
+        # Scores are stored as float32 with three decimals: compare the decimals, or 0.7 would be under 0.7.
+        score: float = round(face["score"], 3)
+        return round(score - self.confidence_of.get(face["detector"], self.confidence), 6)
 
 
 @dataclass
@@ -84,8 +101,7 @@ class _Face:
 def run(job: Job) -> None:
     """Merge a shard's detections with the decisions and annotations that concern it."""
     table = job.input("detections").table(f"{job.shard}.parquet", tables.DETECTIONS)
-    review = job.params.review
-    rules = Rules(job.params.detect.confidence, review.match_iou, review.reject_votes, review.window)
+    rules = Rules.of(job.params)
     detections = list(table.iter_rows(named=True))
     told = by_image(detections, job.decisions)
     imported = by_image(detections, job.annotations)
@@ -163,7 +179,7 @@ def merge(
     for action, reason in (("erase", "erased"), ("exclude", "excluded by a reviewer")):
         if any(d.action == action for d in decisions):
             return {"status": image["status"], "state": "excluded", "reason": reason, "faces": []}
-    joined, lost = _joined(image, annotations, orientation, rules.match_iou)
+    joined, lost = _joined(image, annotations, orientation, rules)
     faces = [_Face(row) for row in joined]
     misplaced = False
     for decision in decisions:
@@ -171,14 +187,15 @@ def merge(
             placed = _vote(image, faces, decision, rules)
             misplaced = misplaced or (decision.action in FOR_FACE and not placed)
     verdicts = [_verdict(face, rules) for face in faces]
+    # An imported box has no score that could be near the threshold. What is left of 0.3 - 0.2 beyond it is rounding.
+    in_window = any(
+        row["verdict"] == "pending" and row["origin"] != "imported" and abs(face.row[ABOVE]) <= rules.window
+        for face, row in zip(faces, verdicts, strict=True)
+    )
     # A reviewer's box that nobody stands by any more is gone; a detector's stays on record as rejected.
     verdicts = [row for row in verdicts if not (row["origin"] == "reviewer" and row["verdict"] == "rejected")]
     cleared = any(d.action == "clear" and d.sha256 in ("", image["sha256"]) for d in decisions)
     undecided = [row for row in verdicts if row["verdict"] == "pending"]
-    # An imported box has no score that could be near the threshold.
-    scores = [round(row["score"], 3) for row in undecided if row["origin"] != "imported"]
-    # Both sides have three decimals; what is left of 0.3 - 0.2 beyond them is rounding.
-    in_window = any(round(abs(score - rules.confidence), 6) <= rules.window for score in scores)
     if in_window and not cleared:
         state = "pending"
     elif cleared or (verdicts and not undecided):
@@ -193,10 +210,13 @@ def merge(
 
 
 def _joined(
-    image: dict[str, Any], annotations: Iterable[Annotation], orientation: int, match_iou: float
+    image: dict[str, Any], annotations: Iterable[Annotation], orientation: int, rules: Rules
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The detector's boxes and the imported ones, one for each face; and whether an imported one lies outside."""
-    faces, lost = list(image["faces"]), False
+    """The detectors' boxes and the imported ones, one for each face; and whether an imported one lies outside.
+
+    Each has one key more than the table: `ABOVE`.
+    """
+    faces, lost = _detected(image, rules), False
     # One file after the other: boxes of one file are different faces, those of two may be one.
     ordered = sorted({(a.detector, a.frame, a.label, a.box) for a in annotations})
     for _, of_file in groupby(ordered, key=lambda one: one[0]):
@@ -207,8 +227,24 @@ def _joined(
             for place in places:
                 row = _imported(image["sha256"], frame, label, detector, place)
                 boxes[row["box_id"]] = row
-        faces = _paired(image["sha256"], faces, list(boxes.values()), match_iou)
+        faces = _paired(faces, list(boxes.values()), rules.match_iou, partial(_with_imported, image["sha256"]))
     return faces, lost
+
+
+def _detected(image: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
+    """The boxes of all detectors, those of two that mean one face united: in doubt, blur both places."""
+    scored = [row | {ABOVE: rules.above(row)} for row in image["faces"]]
+    faces: list[dict[str, Any]] = []
+    for name in dict.fromkeys(row["detector"] for row in scored):  # the first detector first
+        found = [row for row in scored if row["detector"] == name]
+        # What two detectors call by other names, such as a face and a person, are two things.
+        for label in sorted({row["label"] for row in found}):
+            same = [row for row in faces if row["label"].casefold() == label.casefold()]
+            others = [row for row in faces if row["label"].casefold() != label.casefold()]
+            new = [row for row in found if row["label"] == label]
+            unite = partial(_with_other_detector, image["sha256"])
+            faces = others + (_paired(same, new, rules.match_iou, unite) if faces else new)
+    return faces
 
 
 def _places(image: dict[str, Any], box: Box, orientation: int) -> list[Box]:
@@ -219,9 +255,12 @@ def _places(image: dict[str, Any], box: Box, orientation: int) -> list[Box]:
 
 
 def _paired(
-    sha256: str, faces: list[dict[str, Any]], boxes: list[dict[str, Any]], match_iou: float
+    faces: list[dict[str, Any]],
+    boxes: list[dict[str, Any]],
+    match_iou: float,
+    unite: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Unite each imported box with the face that it means, if there is one: the closest pairs first."""
+    """Unite each further box with the face that it means, if there is one: the closest pairs first."""
     near = [
         (-overlap, face["box_id"], box["box_id"])
         for face in faces
@@ -234,16 +273,26 @@ def _paired(
         if face_id not in partner and id_ not in partner.values():
             partner[face_id] = id_
     by_id = {box["box_id"]: box for box in boxes}
-    united = [
-        _union(sha256, face, by_id[partner[face["box_id"]]]) if face["box_id"] in partner else face for face in faces
-    ]
+    united = [unite(face, by_id[partner[face["box_id"]]]) if face["box_id"] in partner else face for face in faces]
     return united + [box for box in boxes if box["box_id"] not in partner.values()]
 
 
-def _union(sha256: str, face: dict[str, Any], imported: dict[str, Any]) -> dict[str, Any]:
+def _with_imported(sha256: str, face: dict[str, Any], imported: dict[str, Any]) -> dict[str, Any]:
     frame = face["frame"] if face["frame"] == imported["frame"] else ALL_FRAMES
     box = Box(*_corners(face)).union(Box(*_corners(imported)))
     return _imported(sha256, frame, imported["label"], f"{face['detector']}+{imported['detector']}", box)
+
+
+def _with_other_detector(sha256: str, face: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    box = Box(*_corners(face)).union(Box(*_corners(other)))
+    detector = f"{face['detector']}+{other['detector']}"
+    return face | {
+        "box_id": box_id(sha256, face["frame"], detector, face["label"], box),
+        "detector": detector,
+        **box._asdict(),
+        "score": max(face["score"], other["score"]),
+        ABOVE: max(face[ABOVE], other[ABOVE]),
+    }
 
 
 def _imported(sha256: str, frame: int, label: str, detector: str, box: Box) -> dict[str, Any]:
@@ -255,6 +304,7 @@ def _imported(sha256: str, frame: int, label: str, detector: str, box: Box) -> d
         **box._asdict(),
         "score": 1.0,
         "origin": "imported",
+        ABOVE: 1.0,
     }
 
 
@@ -327,6 +377,7 @@ def _added(image: dict[str, Any], decision: Decision) -> _Face | None:
         **box._asdict(),
         "score": 1.0,
         "origin": "reviewer",
+        ABOVE: 1.0,
     }
     return _Face(row)
 
@@ -342,11 +393,9 @@ def _verdict(face: _Face, rules: Rules) -> dict[str, Any]:
         verdict = "rejected"
     else:
         verdict = "pending"
-    # Scores are stored as float32 with three decimals: compare the decimals, or 0.7 would be under 0.7.
-    over = round(face.row["score"], 3) >= rules.confidence
-    blur = verdict == "accepted" or (verdict == "pending" and over)
+    blur = verdict == "accepted" or (verdict == "pending" and face.row[ABOVE] >= 0)
     return {
-        **face.row,
+        **{name: value for name, value in face.row.items() if name != ABOVE},
         **_united(face, needed)._asdict(),
         "origin": origin,
         "verdict": verdict,

@@ -2,28 +2,19 @@
 
 import shutil
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from blurline.detectors.hashing import weights_digest
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed, fetch, urls
 from blurline.job import Job
+from blurline.params import BUILT_IN, Model
 
 ALGORITHM_VERSION = 1
 FOLDER = "weights"
-PARAMS = ("detect.weights", "detect.sha256")
+PARAMS = ("detect.weights", "detect.sha256", "detect.also")
 READS = ()
 
-BUILT_IN = "centerface"
 MAX_BYTES = 10_000_000_000
-
-
-def file_name(weights: str) -> str:
-    """The name below data/weights of what `detect.weights` names. ultralytics chooses its engine by that name."""
-    if weights == BUILT_IN:
-        return f"{BUILT_IN}.onnx"
-    path = urlsplit(weights).path if "://" in weights else weights
-    return path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def run(job: Job) -> None:
@@ -32,21 +23,26 @@ def run(job: Job) -> None:
     Raises
     ------
     BlurlineError
-        When they are not there, or their SHA-256 is not `detect.sha256`.
+        When they are not there, or their SHA-256 is not the one beside them.
     """
-    wanted = job.params.detect
     with job.output() as output:
-        target = output.path(file_name(wanted.weights))
-        _place(wanted.weights, job.root, target, job.params.download.timeout)
-        found = weights_digest(target)
-        if found != wanted.sha256:
-            raise BlurlineError(
-                f"params.yaml: detect.sha256: {urls.shown(wanted.weights)} has SHA-256 {found}, not {wanted.sha256}: "
-                "use the weights you meant, or write that hash if you trust them (a .pt file can run code)"
-            )
+        for model in job.params.detect.models():
+            place(model, job.root, output.path(model.file_name), job.params.download.timeout)
 
 
-def _place(weights: str, root: Path, target: Path, timeout: float) -> None:
+def place(model: Model, root: Path, target: Path, timeout: float) -> None:
+    """Write the weights of one detector to a path (see `run`)."""
+    _fetch(model, root, target, timeout)
+    found = weights_digest(target)
+    if found != model.sha256:
+        raise BlurlineError(
+            f"params.yaml: {model.key}.sha256: {urls.shown(model.weights)} has SHA-256 {found}, not {model.sha256}: "
+            "use the weights you meant, or write that hash if you trust them (a .pt file can run code)"
+        )
+
+
+def _fetch(model: Model, root: Path, target: Path, timeout: float) -> None:
+    weights = model.weights
     if weights == BUILT_IN:
         from blurline.detectors import centerface
 
@@ -55,7 +51,7 @@ def _place(weights: str, root: Path, target: Path, timeout: float) -> None:
         try:
             target.write_bytes(fetch(weights, root, max_bytes=MAX_BYTES, timeout=timeout))
         except FetchFailed as error:
-            raise BlurlineError(f"params.yaml: detect.weights: {urls.shown(weights)}: {error.reason}") from None
+            raise BlurlineError(f"params.yaml: {model.key}.weights: {urls.shown(weights)}: {error.reason}") from None
     else:
         path = root / Path(weights).expanduser()
         if path.is_dir():
@@ -64,6 +60,6 @@ def _place(weights: str, root: Path, target: Path, timeout: float) -> None:
             shutil.copyfile(path, target)
         else:
             raise BlurlineError(
-                f"params.yaml: detect.weights: {weights}: not found: "
+                f"params.yaml: {model.key}.weights: {weights}: not found: "
                 f"name {BUILT_IN}, a file or folder, or a URL of ultralytics weights"
             )
