@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from blurline import plan
+from blurline import plan, presets
 from blurline.annotations import Annotation
 from blurline.errors import BlurlineError
 from blurline.plan import STEPS, Plan
@@ -110,6 +110,24 @@ def test_a_param_changes_the_keys_that_depend_on_it(
     assert {step for step, _ in moved} == set(steps)
     for step in set(steps) - {"weights", "checksum"}:
         assert {shard for at, shard in moved if at == step} == {"one-00000", "one-00001", "one-00002"}
+
+
+def test_a_preset_is_the_values_that_it_stands_for(project: Path) -> None:
+    """Another preset makes other keys; the same values by hand make the same ones; a value of one's own wins."""
+
+    def with_(**detect: object) -> dict[tuple[str, str], str]:
+        group = {**PARAMS["detect"], **detect}  # type: ignore[dict-item]
+        (project / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"detect": group}))
+        return keys(project)
+
+    balanced = with_()
+    assert with_(preset="balanced") == with_(image_sizes=None, confidence=None) == balanced
+    fast = with_(preset="fast")
+    assert {step for step, _ in changed(balanced, fast)} == {"detect", "merge", "blur", "checksum"}
+    assert with_(**presets.PRESETS["fast"]) == fast
+    assert with_(preset="thorough", **presets.PRESETS["fast"]) == fast
+    own = with_(preset="fast", confidence=0.33)
+    assert {step for step, _ in changed(fast, own)} == {"merge", "blur", "checksum"}
 
 
 @pytest.mark.parametrize("step", ALL)

@@ -260,6 +260,8 @@ def test_a_model_of_one_size(made_up: Maker, monkeypatch: pytest.MonkeyPatch) ->
     onnx.save(model, weights)
     with pytest.raises(BlurlineError, match=r"set image_sizes to \[320\]"):
         detector(weights, image_size=640)
+    with pytest.raises(BlurlineError, match="full_size to false"):
+        detector(weights, looks=Looks((320,), full_size=True))
     answers = list(detector(weights).detect([np.zeros((384, 640, 3), np.uint8), np.zeros((384, 100, 3), np.uint8)]))
     assert answers == [[Detection("face", 288, 144, 352, 176, 0.9)], []]  # the second's box is in the padding
 

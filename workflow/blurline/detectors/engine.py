@@ -40,6 +40,7 @@ class Settings:
     weights: Path  # the private copy, already verified
     name: str  # of the weights, for messages
     image_sizes: tuple[int, ...]
+    full_size: bool
     candidate: float
     nms_iou: float
     classes: tuple[str, ...]
@@ -222,10 +223,11 @@ def _canvas(backend: Any, settings: Settings) -> tuple[int, int] | None:
             "export them with ultralytics and dynamic=True"
         )
     height, width = (int(side) for side in backend.imgsz)
-    if set(settings.image_sizes) != {max(height, width)}:
+    # Looks of other sizes would be the same one again, which would then agree with itself.
+    if set(settings.image_sizes) != {max(height, width)} or settings.full_size:
         raise BlurlineError(
-            f"{settings.name}: exported for {width}x{height} pixels only: set image_sizes to [{max(height, width)}], "
-            "or export again with dynamic=True"
+            f"{settings.name}: exported for {width}x{height} pixels only: set image_sizes to [{max(height, width)}] "
+            "and full_size to false, or export again with dynamic=True"
         )
     return height, width
 

@@ -116,6 +116,7 @@ class Detector:
             weights=copy,
             name=str(weights),
             image_sizes=looks.image_sizes,
+            full_size=looks.full_size,
             candidate=fusion.floor(candidate, len(looks.image_sizes) + len(looks.flips) + looks.full_size),
             nms_iou=nms_iou,
             classes=tuple(classes or ()),
