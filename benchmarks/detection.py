@@ -1,7 +1,8 @@
 """How fast and how well faces are found: every preset beside deface, and beside the bare ONNX Runtime call.
 
 All look at the same annotated images on the same cores, one after the other. Speed is that of decoding and detecting,
-models loaded beforehand, nothing blurred or written. The bare call is one session on one thread for each core, on
+models loaded beforehand, nothing blurred or written; as one job of several threads, and as several jobs of one.
+The bare call is one session on one thread for each core, on
 prepared tensors of the shapes that a preset's looks have: what the detector's arithmetic alone takes.
 
     uv run python -m benchmarks.detection IMAGES ANNOTATIONS
@@ -9,6 +10,9 @@ prepared tensors of the shapes that a preset's looks have: what the detector's a
 """
 
 import argparse
+import multiprocessing
+import multiprocessing.queues
+import multiprocessing.synchronize
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,7 +27,7 @@ from blurline.boxes import Box
 from blurline.detectors import centerface, quiet, views
 from blurline.detectors.fit import fit
 from blurline.detectors.views import Looks
-from blurline.detectors.yolo import Picture
+from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.evaluation import annotated, scores
 from blurline.evaluation.annotated import Choice, Drawn
 from blurline.evaluation.run import judge
@@ -38,6 +42,7 @@ from tests.workflow.project import TOP
 
 DEFACE_THRESHOLD, DEFACE_MASK = 0.2, 1.3  # its defaults
 LOW = 0.05  # deface is run from here on, for its curve
+Found = dict[str, list[Detection] | Failure]
 BARE = 12  # images whose tensors are prepared for the bare call
 
 
@@ -75,7 +80,7 @@ def main() -> None:
         changes = {"preset": preset, "engine": chosen.engine, "precision": chosen.precision}
         tree = params.model_dump(mode="json")
         tree["detect"] = {**tree["detect"], **dict.fromkeys(PRESETS[preset]), **changes}
-        runs.append(blurline(chosen.images, drawn, Params.model_validate(tree), limits, chosen.cores))
+        runs.extend(blurline(chosen.images, drawn, Params.model_validate(tree), limits, chosen.cores))
     print(f"{len(drawn)} images, {chosen.cores} cores, engine {chosen.engine}, precision {chosen.precision}\n")
     print("| | images/s | to deface | of the bare call | covered, ≥ 12 px | all | false boxes/image | area outside |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -132,25 +137,66 @@ def _with_margin(one: Judged, style: BlurStyle) -> Judged:
     return replace(one, regions=np.array([(r.x1, r.y1, r.x2, r.y2) for r in regions], np.int64).reshape(-1, 4))
 
 
-def blurline(folder: Path, drawn: Mapping[str, Drawn], params: Params, limits: Limits, cores: int) -> Run:
-    """Decode and detect, as the detect step does."""
+def blurline(folder: Path, drawn: Mapping[str, Drawn], params: Params, limits: Limits, cores: int) -> list[Run]:
+    """Decode and detect, as the detect step does: one job of many threads, and many jobs of one thread."""
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / "centerface.onnx"
         weights.write_bytes(centerface.build(centerface.source()))
-        detectors = detect.load(params.detect, weights.parent, cores)
-        list(detect.look(detectors, [_picture(folder / path, limits) for path in list(drawn)[: 2 * cores]]))
-        start = time.monotonic()
-        found = list(detect.look(detectors, (_picture(folder / path, limits) for path in drawn)))
-        seconds = time.monotonic() - start
-        bare = _bare(weights, folder, list(drawn), params, limits, cores)
+        paths = list(drawn)
+        together, apart = (_jobs(weights.parent, folder, paths, params, cores, jobs) for jobs in (1, cores))
+        bare = _bare(weights, folder, paths, params, limits, cores)
+    assert together[1] == apart[1], "the number of threads changed a box"
     rules, style = merge.Rules.of(params), blur.style_of(params.blur)
     judged = []
-    for (path, one), answer in zip(drawn.items(), found, strict=True):
+    for path, one in drawn.items():
         info = decode.inspect((folder / path).read_bytes(), limits)
-        row = {"sha256": "", "width": info.width, "height": info.height, **detect.outcome("", answer)}
+        row = {"sha256": "", "width": info.width, "height": info.height, **detect.outcome("", apart[1][path])}
         assert row["status"] == "ok", row["reason"]
         judged.append(judge(row, one, rules, style))
-    return Run(params.detect.preset, seconds, judged, params.detect.confidence, bare)
+    name, threshold = params.detect.preset, params.detect.confidence
+    return [
+        Run(f"{name}, {cores} jobs of 1 thread", apart[0], judged, threshold, bare),
+        Run(f"{name}, 1 job of {cores} threads", together[0], judged, threshold, bare),
+    ]
+
+
+def _jobs(
+    weights: Path, folder: Path, paths: list[str], params: Params, cores: int, jobs: int
+) -> tuple[float, dict[str, Found]]:
+    """Seconds from when every job has its model to when the last is done; and what was found in each image."""
+    context = multiprocessing.get_context("spawn")
+    ready, answers = context.Barrier(jobs + 1), context.Queue()
+    shares = [paths[at::jobs] for at in range(jobs)]
+    workers = [
+        context.Process(target=_job, args=(weights, folder, share, params, cores // jobs, ready, answers))
+        for share in shares
+    ]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    start = time.monotonic()
+    parts = [answers.get() for _ in workers]
+    seconds = time.monotonic() - start
+    for worker in workers:
+        worker.join()
+    return seconds, {path: found for part in parts for path, found in part.items()}
+
+
+def _job(
+    weights: Path,
+    folder: Path,
+    paths: list[str],
+    params: Params,
+    threads: int,
+    ready: "multiprocessing.synchronize.Barrier",
+    answers: "multiprocessing.queues.Queue[dict[str, Found]]",
+) -> None:
+    limits = Limits(params.download.max_bytes, params.download.max_pixels)
+    detectors = detect.load(params.detect, weights, threads)
+    list(detect.look(detectors, [_picture(folder / path, limits) for path in paths[: 2 * threads]]))
+    ready.wait()
+    found = detect.look(detectors, (_picture(folder / path, limits) for path in paths))
+    answers.put(dict(zip(paths, found, strict=True)))
 
 
 def _picture(path: Path, limits: Limits) -> Picture:

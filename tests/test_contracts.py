@@ -42,7 +42,8 @@ def test_dvc_sees_what_the_key_sees(stages: dict[str, Any], step: str) -> None:
     preset = ["detect.preset"] if {f"detect.{name}" for name in presets.KEYS} & set(module.PARAMS) else []
     assert sorted(plain) == sorted([*module.PARAMS, *CUTTING.get(step, []), *preset])
     assert [p for p in stage["params"] if not isinstance(p, str)] == [
-        {f"workflow/blurline/steps/{step}.py": ["ALGORITHM_VERSION"]}
+        {f"workflow/blurline/steps/{step}.py": ["ALGORITHM_VERSION"]},
+        *([{"workflow/blurline/presets.py": ["PRESETS"]}] if preset else []),
     ]
     # DVC knows no shards: it sees what any of them reads.
     reads = [f"data/{folder(above)}" for above in (*module.READS, *getattr(module, "READS_IF_ANNOTATED", ()))]

@@ -59,7 +59,7 @@ CASES = [
     ("params.yaml", "detect:", "detect:\n  image_sizes: [16]", "params.yaml:6: detect.image_sizes.0: input should be greater than or equal to 32 (it is 16): mend it"),
     ("params.yaml", "detect:", "detect:\n  flips: [800]", "params.yaml:5: detect: flips: 800 is not one of image_sizes: mend it"),
     ("params.yaml", "detect:", "detect:\n  confidence_of: {plates: 0.5}", "params.yaml:5: detect: confidence_of: there is no detector plates, only centerface: mend it"),
-    ("params.yaml", "detect:", "detect:\n  confidence_of: {centerface: 0.01}", "params.yaml:5: detect: centerface is below candidate: boxes between the two would never be stored: mend it"),
+    ("params.yaml", "detect:", "detect:\n  confidence_of: {centerface: 0.01}", "params.yaml:5: detect: confidence_of.centerface is below candidate: boxes between the two would never be stored: mend it"),
     ("params.yaml", "detect:", f"detect:\n  also: [{{weights: a/x.pt, sha256: {SHA}}}, {{weights: b/x.onnx, sha256: {SHA}}}]", "params.yaml:5: detect: two detectors are called x: give their weights other file names: mend it"),
     ("params.yaml", "detect:", f"detect:\n  also: [{{wieghts: x.pt, sha256: {SHA}}}]", "params.yaml:6: detect.also.0.wieghts: unknown key: did you mean weights?"),
     ("params.yaml", "shard_size: 2", "blur: {method: pixelate}", "params.yaml:4: blur.method: input should be 'gaussian' (it is 'pixelate'): mend it"),

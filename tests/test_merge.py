@@ -480,6 +480,11 @@ def test_a_face_in_a_person_is_two_things() -> None:
     assert sorted(face["label"] for face in found) == ["face", "person"]
 
 
+def test_one_detectors_classes_are_not_united_with_each_other() -> None:
+    found = merge(image(by("yolo", FACE, label="Face"), by("yolo", NEAR, label="face")), [], RULES)["faces"]
+    assert [face["detector"] for face in found] == ["yolo", "yolo"]
+
+
 def test_each_detector_has_its_own_confidence() -> None:
     rules = Rules(0.5, 0.5, 2, 0.05, {"yolo": 0.8})
     assert [f["blur"] for f in merge(image(detected(score=0.6), by("yolo", FAR, 0.6)), [], rules)["faces"]] == [

@@ -55,6 +55,33 @@ def test_a_turned_look_adds_and_strengthens_nothing() -> None:
     assert [(one.x1, one.score) for one in found] == [(0, 0.5), (500, 0.4)]
 
 
+def test_neighbours_whose_unions_overlap_are_both_kept() -> None:
+    looks = [
+        [seen(0, 0, 100, 0.8), seen(43, 0, 100, 0.7)],
+        [seen(7, 0, 100, 0.8), seen(50, 0, 100, 0.7)],
+    ]
+    assert [(one.x1, one.x2) for one in fuse(looks, 0.1, 0.4)] == [(0, 107), (43, 150)]
+
+
+def test_a_better_box_replaces_only_what_it_holds() -> None:
+    small = Seen(WHOLE, Box(0, 0, 100, 45), Detection("face", 0, 0, 1, 1, 0.9))
+    assert len(fuse([[small], [seen(0, 0, 100, 0.85)]], 0.1, 0.4)) == 2  # less than half of the face
+    assert len(fuse([[seen(0, 0, 100, 0.95)], [small]], 0.1, 0.4)) == 1
+
+
+def test_halves_of_a_face_that_no_tile_sees_whole_are_both_kept() -> None:
+    left = View(Box(0, 0, 2560, 2560), 2560, inner=(False, False, True, False))
+    right = View(Box(2240, 0, 4800, 2560), 2560, inner=(True, False, False, False))
+    halves = [
+        Seen(left, Box(2040, 0, 2560, 700), Detection("face", 0, 0, 1, 1, 0.9)),
+        Seen(right, Box(2240, 0, 2760, 700), Detection("face", 0, 0, 1, 1, 0.8)),
+    ]
+    assert sorted((one.x1, one.x2) for one in fuse([halves], 0.1, 0.4)) == [(2040, 2560), (2240, 2760)]
+    person = Seen(right, Box(2250, 0, 3000, 1900), Detection("person", 0, 0, 1, 1, 0.95))
+    cut = Seen(left, Box(2400, 500, 2560, 700), Detection("face", 0, 0, 1, 1, 0.9))
+    assert {one.label for one in fuse([[cut, person]], 0.1, 0.4)} == {"face", "person"}
+
+
 def test_the_order_of_boxes_changes_nothing() -> None:
     shuffled = random.Random(1)
     looks = [

@@ -79,9 +79,10 @@ def test_tiles_overlap_and_have_one_size() -> None:
 def test_half_a_face_at_a_tiles_border_goes_only_where_another_tile_has_it_whole() -> None:
     left = View(Box(0, 0, 100, 100), 100, inner=(False, False, True, False))
     right = View(Box(80, 0, 180, 100), 100, inner=(True, False, False, False))
-    half, whole = (left, Box(90, 10, 100, 30)), (right, Box(89, 10, 110, 31))
+    half, whole = (left, Box(90, 10, 100, 30), 0.8), (right, Box(89, 10, 110, 31), 0.8)
     assert uncut([half, whole]) == [1]
     assert uncut([half]) == [0]  # nobody saw it whole
-    assert uncut([half, (right, Box(89, 60, 110, 81))]) == [0, 1]  # that is another face
-    assert uncut([half, (left, Box(60, 5, 99, 50))]) == [0, 1]  # the same tile saw both
-    assert uncut([(right, Box(81, 10, 95, 30)), whole]) == [0, 1]
+    assert uncut([half, (right, Box(89, 60, 110, 81), 0.9)]) == [0, 1]  # that is another face
+    assert uncut([half, (left, Box(60, 5, 99, 50), 0.9)]) == [0, 1]  # the same tile saw both
+    assert uncut([half, (*whole[:2], 0.1)]) == [0, 1]  # the other tile is less sure: it might be dropped later
+    assert uncut([(right, Box(81, 10, 95, 30), 0.8), whole]) == [0, 1]

@@ -15,7 +15,11 @@ from blurline import cli
 from blurline.errors import BlurlineError
 from blurline.evaluation import annotated
 from blurline.evaluation.annotated import Choice
+from blurline.evaluation.run import judge
+from blurline.evaluation.scores import evaluate
 from blurline.images.decode import Limits
+from blurline.images.obfuscate import BlurStyle
+from blurline.steps.merge import Rules
 from tests.detectors.conftest import photo
 
 LIMITS = Limits(10**8, 10**8)
@@ -145,6 +149,48 @@ def test_a_part_is_chosen_within_each_folder(tmp_path: Path) -> None:
     assert list(found) == ["a/1.png", "a/4.png", "b/1.png", "b/4.png"]
     found, _ = annotated.read(tmp_path, None, Choice(only=["b/*"], every=3), LIMITS)
     assert list(found) == ["b/0.png", "b/3.png", "b/6.png"]
+
+
+def test_labels_of_yolo_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    for at in range(6):
+        for folder, write in (("images", None), ("labels", "0 0.5 0.5 0.5 0.5\n")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            if write:
+                (tmp_path / folder / f"{at}.txt").write_text(write)
+            else:
+                Image.new("RGB", (8, 8)).save(tmp_path / folder / f"{at}.png")
+    choice = Choice(every=2, first=1)
+    found, _ = annotated.read(tmp_path / "images", tmp_path / "labels", choice, LIMITS)
+    assert list(found) == ["1.png", "3.png", "5.png"] and found["1.png"].faces.tolist() == [[2, 2, 6, 6]]
+    found, _ = annotated.read(tmp_path, None, choice, LIMITS)
+    assert list(found) == ["images/1.png", "images/3.png", "images/5.png"]
+    with pytest.raises(BlurlineError, match="--category plate: no label file"):
+        annotated.read(tmp_path, None, Choice(categories=["plate"]), LIMITS)
+
+
+def test_figures_follow_what_merge_blurs() -> None:
+    """A detector with a confidence of its own is judged by that; annotations end where the image does."""
+    rules = Rules(0.7, 0.5, 2, 0.1, {"plates": 0.2})
+    faces = [
+        {
+            "box_id": name,
+            "frame": -1,
+            "label": "face",
+            "detector": name,
+            "score": 0.3,
+            "x1": x,
+            "y1": 0,
+            "x2": x + 30,
+            "y2": 30,
+        }
+        for name, x in (("plates", 0), ("centerface", 60))
+    ]
+    row = {"sha256": "", "status": "ok", "reason": "", "width": 100, "height": 40, "faces": faces}
+    drawn = annotated.Drawn(np.array([(-10, -10, 30, 30), (200, 0, 220, 20)]), np.zeros((0, 4), np.int64))
+    found = judge(row, drawn, rules, BlurStyle("gaussian", 0.2, 0.1, 0.1))
+    assert found.faces.tolist() == [[0, 0, 30, 30]]
+    assert dict(zip(found.boxes[:, 0].tolist(), (found.scores >= 0.7).tolist(), strict=True)) == {0: True, 60: False}
+    assert evaluate([found]).curve.coverage["all"][evaluate([found]).curve.at(0.7)] == 1
 
 
 def test_what_cannot_be_evaluated_is_said(tmp_path: Path, folder: Path) -> None:

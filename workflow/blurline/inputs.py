@@ -19,7 +19,9 @@ from blurline.sources import Shard
 from blurline.steps import checksum
 
 PRIVATE_COLUMNS = ("url", "sha256")  # of the manifest; they lead back to the clear faces
-RESERVED_COLUMNS = frozenset({*tables.BLURRED, "state", "faces", "source", "shard", "phash", *checksum.KEY_COLUMNS})
+RESERVED_COLUMNS = frozenset(
+    {*tables.BLURRED, "state", "faces", "source", "shard", "phash", "unseen", *checksum.KEY_COLUMNS}
+)
 _HINTED = 20_000  # image_ids that a misspelt one is compared with: comparing takes its time
 
 

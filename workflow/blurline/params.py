@@ -135,12 +135,17 @@ class Detect(_Group):
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        preset = presets.PRESETS.get(given.get("preset", "balanced"), {})
+        name = given.get("preset", "balanced")
+        preset = dict(presets.PRESETS.get(name, {})) if isinstance(name, str) else {}
+        sizes = given.get("image_sizes")
+        if preset and isinstance(sizes, list):
+            preset["flips"] = [size for size in preset["flips"] if size in sizes]
         return given | {name: value for name, value in preset.items() if given.get(name) is None}
 
     @model_validator(mode="after")
     def _check_thresholds(self) -> "Detect":
-        for key, confidence in {"confidence": self.confidence, **self.confidence_of}.items():
+        own = {f"confidence_of.{name}": value for name, value in self.confidence_of.items()}
+        for key, confidence in {"confidence": self.confidence, **own}.items():
             if confidence < self.candidate:
                 raise ValueError(f"{key} is below candidate: boxes between the two would never be stored")
         if unknown := sorted(set(self.flips) - set(self.image_sizes)):
@@ -159,7 +164,8 @@ class Detect(_Group):
     @property
     def gpus(self) -> int:
         """How many GPUs a job needs, for the scheduler."""
-        return 0 if self.device == "cpu" or self.device.startswith("intel") else self.device.count(",") + 1
+        on_cpu = self.device.lower().startswith(("cpu", "intel"))
+        return 0 if on_cpu else self.device.count(",") + 1
 
     @property
     def memory_mb(self) -> int:

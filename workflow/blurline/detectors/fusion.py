@@ -21,6 +21,8 @@ from blurline.detectors.views import View, uncut
 
 MATCH_IOU = 0.5
 """Boxes of two looks at least this close are one face. A looser match lets a weak neighbour inherit a strong score."""
+HELD = 0.8
+"""The share of a box that a better one must hold to replace it."""
 _BLOCK = 500  # boxes compared with all others at once: a picture of a crowd has tens of thousands of candidates
 
 
@@ -52,7 +54,7 @@ def fuse(looks: Sequence[Sequence[Seen]], candidate: float, nms_iou: float) -> l
     candidate
         Least score, 0 to 1, of a detection.
     nms_iou
-        Of two boxes of one class that overlap more than this, the lower score goes.
+        Of two boxes of one class that overlap more than this, the lower score goes if the other holds `HELD` of it.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def fuse(looks: Sequence[Sequence[Seen]], candidate: float, nms_iou: float) -> l
         of_class = [[one for one in found if one.label == label] for found in upright]
         boxes = [*_noisy_or(of_class), *(one for found in turned for one in found if one.label == label)]
         fused += _suppressed(boxes, nms_iou) if len(looks) > 1 else boxes
-    return sorted((one for one in fused if one.score >= candidate), key=order)
+    return sorted((one for one in fused if one.score >= round(candidate, 3)), key=order)
 
 
 def order(found: Detection) -> tuple[float, int, int, int, int, str]:
@@ -80,9 +82,12 @@ def _tiles_merged(seen: Sequence[Seen], nms_iou: float) -> list[Detection]:
     placed = [replace(one.said, x1=one.box.x1, y1=one.box.y1, x2=one.box.x2, y2=one.box.y2) for one in seen]
     if len({one.view.window for one in seen}) < 2:
         return placed
-    whole = [placed[at] for at in uncut([(one.view, one.box) for one in seen])]
-    labels = sorted({one.label for one in whole})
-    return [one for label in labels for one in _suppressed([w for w in whole if w.label == label], nms_iou)]
+    kept = []
+    for label in sorted({one.label for one in placed}):
+        at = [n for n, one in enumerate(placed) if one.label == label]
+        whole = uncut([(seen[n].view, seen[n].box, placed[n].score) for n in at])
+        kept += _suppressed([placed[at[n]] for n in whole], nms_iou)
+    return kept
 
 
 def _noisy_or(looks: Sequence[Sequence[Detection]]) -> list[Detection]:
@@ -116,14 +121,20 @@ def _noisy_or(looks: Sequence[Sequence[Detection]]) -> list[Detection]:
 
 
 def _suppressed(found: Sequence[Detection], nms_iou: float) -> list[Detection]:
-    """Non-maximum suppression among boxes of one class."""
+    """Non-maximum suppression among boxes of one class; but a box goes only if the better one holds nearly all of it.
+
+    Unions are larger than what they are made of, and a box at a tile's border is smaller than its face: by their
+    overlap alone, one of two neighbours would go and keep its pixels.
+    """
     ranked = sorted(found, key=order)
+    boxes = [Box(one.x1, one.y1, one.x2, one.y2) for one in ranked]
     near = _near(_corners(ranked), nms_iou)
     kept = [True] * len(ranked)
     for at, others in enumerate(near):
         if kept[at]:
             for overlap, other in others:
-                if other > at and overlap > nms_iou:
+                held = boxes[at].intersection(boxes[other]) >= HELD * boxes[other].area
+                if other > at and overlap > nms_iou and held:
                     kept[other] = False
     return [one for one, keep in zip(ranked, kept, strict=True) if keep]
 

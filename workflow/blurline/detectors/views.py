@@ -154,16 +154,16 @@ def _pieces(length: int, tile: int) -> list[tuple[int, int]]:
     return pieces
 
 
-def uncut(found: Sequence[tuple[View, Box]], held: float = 0.8) -> list[int]:
-    """Which boxes of a look's tiles to keep.
+def uncut(found: Sequence[tuple[View, Box, float]], held: float = 0.8) -> list[int]:
+    """Which boxes of one class in a look's tiles to keep.
 
     A box at a tile's border inside the image may be half a face. It goes only where a box that another tile sees
-    whole holds nearly all of it; in doubt it stays.
+    whole, and is at least as sure of, holds nearly all of it; in doubt it stays.
 
     Parameters
     ----------
     found
-        For each box the view that it was found in, and its place in the image.
+        For each box the view that it was found in, its place in the image, and its score.
     held
         The share of its area that must lie in the other box.
 
@@ -172,10 +172,13 @@ def uncut(found: Sequence[tuple[View, Box]], held: float = 0.8) -> list[int]:
     list of int
         Positions in `found`, in order.
     """
-    whole = [(view, box) for view, box in found if not view.cuts(box)]
+    whole = [one for one in found if not one[0].cuts(one[1])]
     return [
         at
-        for at, (view, box) in enumerate(found)
+        for at, (view, box, score) in enumerate(found)
         if not view.cuts(box)
-        or not any(other is not view and box.intersection(one) >= held * box.area for other, one in whole)
+        or not any(
+            other is not view and surer >= score and box.intersection(one) >= held * box.area
+            for other, one, surer in whole
+        )
     ]

@@ -66,7 +66,10 @@ def read(folder: Path, annotations: Path | None, choice: Choice, limits: Limits)
     annotations = annotations or find(folder)
     there = images_in(folder)
     if annotations.is_dir():
-        listed = yolo.read(folder, _chosen(there, choice), lambda path: _size(folder / path, limits))
+        labels = None if annotations == folder else annotations
+        listed = yolo.read(folder, there, lambda path: _size(folder / path, limits), labels)
+        if unknown := sorted(set(choice.categories) - set(listed.boxes["label"])):
+            raise BlurlineError(f"--category {unknown[0]}: no label file of {annotations} has it: is it in data.yaml?")
         if choice.categories:
             kept = listed.boxes.filter(pl.col("label").is_in(list(choice.categories)))
             listed = Annotated(kept, listed.images)

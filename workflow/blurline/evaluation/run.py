@@ -98,17 +98,35 @@ def judge(row: Mapping[str, Any], drawn: Drawn, rules: merge.Rules, style: BlurS
         A row of the detections table.
     """
     faces = merge.merge(dict(row), (), rules)["faces"]
+    width, height = row["width"], row["height"]
     boxes = [Box(face["x1"], face["y1"], face["x2"], face["y2"]) for face in faces]
-    regions = [obfuscate.plan([box], style, row["width"], row["height"])[0] for box in boxes]
+    regions = [obfuscate.plan([box], style, width, height)[0] for box in boxes]
     return Judged(
-        width=row["width"],
-        height=row["height"],
-        faces=drawn.faces,
-        ignored=drawn.ignored,
+        width=width,
+        height=height,
+        faces=_clipped(drawn.faces, width, height),
+        ignored=_clipped(drawn.ignored, width, height),
         boxes=np.array(boxes, np.int64).reshape(-1, 4),
-        scores=np.array([round(face["score"], 3) for face in faces], np.float64),
+        scores=np.array([_score(face, rules) for face in faces], np.float64),
         regions=np.array([(one.x1, one.y1, one.x2, one.y2) for one in regions], np.int64).reshape(-1, 4),
     )
+
+
+def _score(face: Mapping[str, Any], rules: merge.Rules) -> float:
+    """The score on the scale of `detect.confidence`, where the detector has a confidence of its own."""
+    score: float = round(face["score"], 3)
+    if not rules.confidence_of:
+        return score
+    moved = score - rules.confidence_of.get(face["detector"], rules.confidence) + rules.confidence
+    # What merge blurs is at the threshold or above, whichever of its detectors was sure; the rest is below.
+    moved = max(moved, rules.confidence) if face["blur"] else min(moved, rules.confidence - 0.001)
+    return round(min(max(moved, 0.001), 1.0), 3)
+
+
+def _clipped(boxes: scores.Boxes, width: int, height: int) -> scores.Boxes:
+    """What lies in the image: nothing else can be found or blurred."""
+    inside = np.clip(boxes, 0, [width, height, width, height])
+    return inside[(inside[:, 0] < inside[:, 2]) & (inside[:, 1] < inside[:, 3])]
 
 
 def _judged(
@@ -139,6 +157,9 @@ def _pictures(
             pixels = decode.upright_rgb(decoded)
         except Undecodable as error:
             failed[path] = error.reason
+            continue
+        if decoded.info.frames > 1:
+            failed[path] = "several frames are not supported yet"
             continue
         asked.append((path, pixels.shape[1], pixels.shape[0]))
         yield Picture(pixels, decoded.oriented)

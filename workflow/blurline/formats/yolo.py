@@ -35,31 +35,37 @@ def names(folder: Path) -> Mapping[int, str]:
         raise BlurlineError(f"{path}: want YAML with names, a list of class names: mend it") from None
 
 
-def read(folder: Path, images: list[str], size: Callable[[str], tuple[int, int]]) -> Annotated:
+def read(
+    folder: Path, images: list[str], size: Callable[[str], tuple[int, int]], labels: Path | None = None
+) -> Annotated:
     """Boxes of these images, paths relative to the folder; `size` gives an image's width and height in pixels.
+
+    The label files lie below `labels`, under the images' own paths, if it is given.
 
     Raises
     ------
     BlurlineError
         Naming the file and line, or when no image has a label file at all.
     """
-    classes = names(folder)
+    classes = names(labels or folder)
     rows: list[Row] = []
     seen = 0
     for path in images:
-        labels = folder / label_file(path)
-        if not labels.is_file():
+        file = labels / PurePosixPath(path).with_suffix(".txt") if labels else folder / label_file(path)
+        if not file.is_file():
             continue
         seen += 1
-        lines = [(at, line) for at, line in enumerate(text_of(labels).splitlines(), 1) if line.strip()]
+        lines = [(at, line) for at, line in enumerate(text_of(file).splitlines(), 1) if line.strip()]
         width, height = size(path) if lines else (0, 0)
         for at, line in lines:
-            place = f"{labels}:{at}"
+            place = f"{file}:{at}"
             class_, x, y, w, h = _numbers(line, place)
             box = (x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height
             rows.append((path, classes.get(class_, str(class_)), *outwards(*box, place), False))
     if not seen:
-        raise BlurlineError(f"{folder}: no YOLO label file such as {label_file(images[0]) if images else 'x.txt'}")
+        raise BlurlineError(
+            f"{labels or folder}: no YOLO label file such as {label_file(images[0]) if images else 'x.txt'}"
+        )
     return table(rows, images, str(folder))
 
 

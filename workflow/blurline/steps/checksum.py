@@ -30,7 +30,11 @@ KEY_COLUMNS = {
 
 
 # Of a box: stored, not blurred, and no reviewer has looked at it.
-_UNSEEN = ~pl.element().struct.field("blur") & (pl.element().struct.field("verdict") == "pending")
+_UNSEEN = (
+    ~pl.element().struct.field("blur")
+    & (pl.element().struct.field("verdict") == "pending")
+    & (pl.element().struct.field("decided_by").list.len() == 0)
+)
 
 
 def run(job: Job) -> None:

@@ -236,14 +236,14 @@ def _detected(image: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
     scored = [row | {ABOVE: rules.above(row)} for row in image["faces"]]
     faces: list[dict[str, Any]] = []
     for name in dict.fromkeys(row["detector"] for row in scored):  # the first detector first
-        found = [row for row in scored if row["detector"] == name]
+        found, united = [row for row in scored if row["detector"] == name], []
         # What two detectors call by other names, such as a face and a person, are two things.
         for label in sorted({row["label"] for row in found}):
             same = [row for row in faces if row["label"].casefold() == label.casefold()]
-            others = [row for row in faces if row["label"].casefold() != label.casefold()]
+            faces = [row for row in faces if row["label"].casefold() != label.casefold()]
             new = [row for row in found if row["label"] == label]
-            unite = partial(_with_other_detector, image["sha256"])
-            faces = others + (_paired(same, new, rules.match_iou, unite) if faces else new)
+            united += _paired(same, new, rules.match_iou, partial(_with_other_detector, image["sha256"]))
+        faces += united
     return faces
 
 
