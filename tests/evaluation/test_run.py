@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,14 @@ def test_one_command_on_an_annotated_folder(project: Path, folder: Path) -> None
     first = (project / "data/evaluation/curves.png").read_bytes()
     assert CliRunner().invoke(cli.app, ["evaluate", str(folder)]).exit_code == 0
     assert (project / "data/evaluation/curves.png").read_bytes() == first
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=project, check=True)
+    shown = subprocess.run(
+        ["dvc", "metrics", "show", "--json"], cwd=project, check=True, capture_output=True, text=True
+    )
+    assert json.loads(shown.stdout)[""]["data"]["data/evaluation/metrics.json"]["data"]["faces"]["from_40"] == 2
+    plots = subprocess.run(["dvc", "plots", "show", "--json"], cwd=project, check=True, capture_output=True, text=True)
+    assert "data/evaluation/curve.csv" in plots.stdout and "errors" not in json.loads(plots.stdout)
 
 
 def test_faces_that_nobody_blurs_are_not_covered(project: Path, folder: Path) -> None:

@@ -9,7 +9,17 @@ from typing import Any
 
 from blurline.evaluation.scores import COVERED, FALSE_IOU, MATCH_IOU, SIZES, Evaluation
 
-METRICS, CURVE, PICTURE, TABLE = "metrics.json", "curve.csv", "curves.png", "README.md"
+METRICS, CURVE, PICTURE, TABLE, DVC = "metrics.json", "curve.csv", "curves.png", "README.md", "dvc.yaml"
+_DVC = f"""\
+# Lets `dvc metrics` and `dvc plots` show what `blurline evaluate` found.
+metrics:
+- {METRICS}
+plots:
+- {CURVE}:
+    x: false_boxes_per_image
+    y: [coverage_from_12, coverage_all]
+    title: Faces covered, and the false boxes that it costs
+"""
 _NAMES = {
     "all": "all",
     "from_12": "12 and more",
@@ -47,6 +57,7 @@ def write(folder: Path, figures: dict[str, Any], found: Evaluation, about: str) 
     _replace(folder / CURVE, curve_csv(found).encode())
     _replace(folder / PICTURE, picture(figures, found))
     _replace(folder / TABLE, table(figures, about).encode())
+    _replace(folder / DVC, _DVC.encode())
     _replace(folder / METRICS, (json.dumps(figures, indent=1) + "\n").encode())
 
 
