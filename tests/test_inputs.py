@@ -55,6 +55,7 @@ CASES = [
     ("params.yaml", "shard_size: 2", "shard_size: 2\nshard_size: 3", "params.yaml:5: shard_size: set twice: keep one of them"),
     ("params.yaml", "detect:", "detect:\n  candidate: 0.9", "params.yaml:5: detect: confidence is below candidate: boxes between the two would never be stored: mend it"),
     ("params.yaml", "detect:", "detect:\n  preset: quick", "params.yaml:6: detect.preset: input should be 'fast', 'balanced' or 'thorough' (it is 'quick'): mend it"),
+    ("params.yaml", "detect:", "detect:\n  preset: [fast]", "params.yaml:6: detect.preset: input should be 'fast', 'balanced' or 'thorough' (it is ['fast']): mend it"),
     ("params.yaml", "detect:", "detect:\n  image_sizes: []", "params.yaml:6: detect.image_sizes: list should have at least 1 item after validation, not 0 (it is []): mend it"),
     ("params.yaml", "detect:", "detect:\n  image_sizes: [16]", "params.yaml:6: detect.image_sizes.0: input should be greater than or equal to 32 (it is 16): mend it"),
     ("params.yaml", "detect:", "detect:\n  flips: [800]", "params.yaml:5: detect: flips: 800 is not one of image_sizes: mend it"),

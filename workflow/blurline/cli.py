@@ -2,12 +2,23 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from blurline.errors import BlurlineError
 
@@ -29,6 +40,16 @@ app = _App(
 )
 ROOT = Path()
 AsJson = Annotated[bool, typer.Option("--json", help="print it as JSON")]
+
+
+@contextmanager
+def _bar(task: str, *columns: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for a person, nothing in a log: to be called with what is done, and all there is."""
+    console = Console(stderr=True)
+    shown = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
+    with Progress(*shown, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task(task, total=None)
+        yield lambda done, of: progress.update(bar, completed=done, total=of)
 
 
 def _json(data: object) -> str:
@@ -75,13 +96,10 @@ def verify(
 
     if step is not None and step not in plan.STEPS:
         raise BlurlineError(f"--step {step}: no such step: name one of {', '.join(plan.STEPS)}")
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("verify", total=None)
+    with _bar("verify", DownloadColumn()) as progress:
         before = inputs.digest(ROOT)
         planned = plan.load(ROOT)
-        report = verifying.verify(ROOT, planned, step, lambda done, of: progress.update(bar, completed=done, total=of))
+        report = verifying.verify(ROOT, planned, step, progress)
     for problem in report.problems:
         print(f"error: {problem}", file=sys.stderr)
     if report.problems:
@@ -206,10 +224,7 @@ def evaluate(
     from blurline.evaluation import run as evaluating
 
     choice = annotated.Choice(category or (), only or (), every, first)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("evaluate", total=None)
+    with _bar("evaluate", MofNCompleteColumn()) as progress:
         message = evaluating.run(
             ROOT,
             images,
@@ -217,7 +232,7 @@ def evaluate(
             output,
             choice,
             threads,
-            lambda done, of: progress.update(bar, completed=done, total=of),
+            progress,
         )
     print(message)
 
@@ -241,10 +256,8 @@ def import_(
     from blurline.importing import run as importing
 
     options = importing.Options(source, prefix, url_column, id_column, opaque_ids, hashing)
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("import", total=None)
-        message = importing.run(ROOT, paths, options, lambda done, of: progress.update(bar, completed=done, total=of))
+    with _bar("import", TaskProgressColumn()) as progress:
+        message = importing.run(ROOT, paths, options, progress)
     print(message)
 
 
@@ -259,10 +272,7 @@ def import_annotations(
     """Write boxes that a data set comes with into data/annotations: blurred unless reviewers reject them."""
     from blurline.importing import annotations as importing
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("import", total=None)
+    with _bar("import", DownloadColumn()) as progress:
         message = importing.run(
             ROOT,
             files,
@@ -270,7 +280,7 @@ def import_annotations(
             source,
             category or [],
             skip_unknown,
-            lambda done, of: progress.update(bar, completed=done, total=of),
+            progress,
         )
     print(message)
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from blurline.detectors import output, quiet
 from blurline.detectors.fit import fit
-from blurline.detectors.results import Detection, Failure
+from blurline.detectors.openvino import SUFFIX as _OPENVINO
+from blurline.detectors.results import Detection, Failure, order
 from blurline.errors import BlurlineError
 
 _TASKS = ("detect", "segment", "pose")  # those whose output begins with upright boxes
 _KINDS = ("YOLO", "YOLOWorld")  # others (RT-DETR, YOLOE) lay their output out in another way
-_OPENVINO = "_openvino_model"
 _NO_LIMIT = 1_000_000  # boxes that an end-to-end head may keep, where it asks
 
 _loading = threading.Lock()
@@ -162,13 +162,9 @@ def _predictor_class(settings: Settings) -> type[Any]:
             for *corners, score, index in boxes.tolist():
                 if (place := self.fit.back(*corners)) is not None:
                     found.append(Detection(self.model.names[int(index)], *place, score=round(score, 3)))
-            return [_Answer(sorted(found, key=_order))]
+            return [_Answer(sorted(found, key=order))]
 
     return Predictor
-
-
-def _order(found: Detection) -> tuple[float, int, int, int, int, str]:
-    return -found.score, found.x1, found.y1, found.x2, found.y2, found.label
 
 
 def _reading(backend: Any, model: Any, settings: Settings) -> output.Reading:

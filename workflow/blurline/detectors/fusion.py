@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurline.boxes import Box
-from blurline.detectors.results import Detection
+from blurline.detectors.results import Detection, order
 from blurline.detectors.views import View, uncut
 
 MATCH_IOU = 0.5
@@ -70,11 +70,6 @@ def fuse(looks: Sequence[Sequence[Seen]], candidate: float, nms_iou: float) -> l
         boxes = [*_noisy_or(of_class), *(one for found in turned for one in found if one.label == label)]
         fused += _suppressed(boxes, nms_iou) if len(looks) > 1 else boxes
     return sorted((one for one in fused if one.score >= round(candidate, 3)), key=order)
-
-
-def order(found: Detection) -> tuple[float, int, int, int, int, str]:
-    """Sort key: best score first, then by place."""
-    return -found.score, found.x1, found.y1, found.x2, found.y2, found.label
 
 
 def _tiles_merged(seen: Sequence[Seen], nms_iou: float) -> list[Detection]:

@@ -26,6 +26,11 @@ class Detection:
     score: float
 
 
+def order(found: Detection) -> tuple[float, int, int, int, int, str]:
+    """Sort key: best score first, then by place."""
+    return -found.score, found.x1, found.y1, found.x2, found.y2, found.label
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why nothing is known about an image. Never read it as an image without faces.

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,6 @@ from blurline.images.decode import Limits, Undecodable
 from blurline.images.obfuscate import BlurStyle
 from blurline.params import Params
 from blurline.steps import blur, detect, merge, weights
-
-FOLDER = "data/evaluation"
 
 
 def run(
@@ -137,10 +136,10 @@ def _judged(
     limits: Limits,
     failed: dict[str, str],
 ) -> Iterator[Judged]:
-    asked: list[tuple[str, int, int]] = []
+    asked: deque[tuple[str, int, int]] = deque()
     rules, style = merge.Rules.of(params), blur.style_of(params.blur)
     for found in detect.look(detectors, _pictures(folder, drawn, limits, asked, failed)):
-        path, width, height = asked.pop(0)
+        path, width, height = asked.popleft()
         row = {"sha256": "", "width": width, "height": height, **detect.outcome("", found)}
         if row["status"] == "ok":
             yield judge(row, drawn[path], rules, style)
@@ -149,7 +148,7 @@ def _judged(
 
 
 def _pictures(
-    folder: Path, paths: Iterable[str], limits: Limits, asked: list[tuple[str, int, int]], failed: dict[str, str]
+    folder: Path, paths: Iterable[str], limits: Limits, asked: deque[tuple[str, int, int]], failed: dict[str, str]
 ) -> Iterator[Picture]:
     for path in paths:
         try:
