@@ -2,8 +2,8 @@
 
 All look at the same annotated images on the same cores, one after the other. Speed is that of decoding and detecting,
 models loaded beforehand, nothing blurred or written; as one job of several threads, and as several jobs of one. The
-bare call is one session on one thread for each core, on prepared tensors of the shapes that a preset's looks have: what the
-detector's arithmetic alone takes.
+bare call is one session on one thread for each core, on prepared tensors of the shapes that a preset's looks have:
+what the detector's arithmetic alone takes.
 
     uv run python -m benchmarks.detection IMAGES ANNOTATIONS
     uv run python -m benchmarks.detection IMAGES ANNOTATIONS --every 5 --first 1 --preset fast --preset balanced
