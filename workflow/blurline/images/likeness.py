@@ -8,7 +8,7 @@ from blurline.images import orientation as exif
 from blurline.images.decode import Decoded
 
 _SIDE = 256  # pixels that are enough: the hash looks at 32
-_TILE = 1024  # pixels, about, of a side of what is converted at once
+_TILE = 512  # pixels, about, of a side of what is converted at once
 
 
 def perceptual_hash(decoded: Decoded) -> str | None:
