@@ -182,7 +182,7 @@ def test_an_edit_during_the_run_never_leaves_a_receipt_that_lies(project: Projec
             unfinished.replace(path)
 
     def wait_for_a_job() -> None:
-        """Until a job has read its inputs and begins, or for a while: so that edits come at bad moments, not by luck."""
+        """Until a job has read its inputs and begins, or for a while: edits come at bad moments, not by luck."""
         begun = set((project.path / "data/.tmp").glob("*+*"))
         end = time.monotonic() + 0.7
         while time.monotonic() < end and not set((project.path / "data/.tmp").glob("*+*")) - begun:
