@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -302,3 +303,27 @@ def test_a_decision_that_met_no_image_stops_the_release() -> None:
     checksum.check_decisions(manifest, [Decision.model_validate(fields | {"sha256": SHA})])
     with pytest.raises(BlurlineError, match=r"erase by ann: no manifest has image_id 'a.jpgg', and no image"):
         checksum.check_decisions(manifest, [Decision.model_validate(fields | {"sha256": "b" * 64})])
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_pictures_for_several_detectors_are_held_only_until_all_have_had_them(readers: int) -> None:
+    class Pixels:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    alive: weakref.WeakSet[Pixels] = weakref.WeakSet()
+
+    def pictures() -> Iterator[Pixels]:
+        for n in range(200):
+            picture = Pixels(n)
+            alive.add(picture)
+            yield picture
+            del picture
+
+    most = 0
+    for n, held in enumerate(zip(*detect.shared(pictures(), readers), strict=True)):
+        assert [one.number for one in held] == [n] * readers
+        del held
+        most = max(most, len(alive))
+    assert n == 199
+    assert most <= 3

@@ -1,11 +1,10 @@
 """detect: find faces in a shard's images, and record every box over the candidate threshold."""
 
 import hashlib
-import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -17,6 +16,8 @@ from blurline.images import decode
 from blurline.job import Input, Job
 from blurline.params import Detect
 from blurline.receipts import CLOSING
+
+T = TypeVar("T")
 
 ALGORITHM_VERSION = 2
 FOLDER = "detections"
@@ -100,10 +101,33 @@ def look(
 ) -> Iterator[dict[str, list[Detection] | Failure]]:
     """What every detector finds in each picture, by the detector's name, in the order of the pictures."""
     # Each picture is decoded once; what one detector has read ahead of the others waits in between.
-    streams = itertools.tee(pictures, len(detectors))
+    streams = shared(pictures, len(detectors))
     answers = (one.detect(stream) for one, stream in zip(detectors.values(), streams, strict=True))
     for found in zip(*answers, strict=True):
         yield dict(zip(detectors, found, strict=True))
+
+
+def shared(items: Iterable[T], readers: int) -> list[Iterator[T]]:
+    """The same items for several readers, each held only until the last of them has taken it.
+
+    `itertools.tee` holds the last 57 that were taken, which are gigabytes of large images.
+    """
+    source = iter(items)
+    ahead: list[deque[T]] = [deque() for _ in range(readers)]
+
+    def stream(mine: deque[T]) -> Iterator[T]:
+        while True:
+            if not mine:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+                for one in ahead:
+                    one.append(item)
+                del item
+            yield mine.popleft()
+
+    return [stream(mine) for mine in ahead]
 
 
 def outcome(sha256: str, found: Mapping[str, list[Detection] | Failure]) -> dict[str, Any]:
