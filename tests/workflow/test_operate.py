@@ -104,7 +104,7 @@ def test_people_are_told_how_far_it_is_and_logs_are_not(project: Project) -> Non
 
     class Slow(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            time.sleep(4)
+            time.sleep(9)  # longer than between two of the lines
             self.send_response(200)
             self.end_headers()
             self.wfile.write(data)
@@ -120,6 +120,7 @@ def test_people_are_told_how_far_it_is_and_logs_are_not(project: Project) -> Non
     project.set("sources", ["small", "slow"])
     project.set("shard_size", 4)
     project.set("download.threads", 1)
+    project.set("download.allow_private_hosts", True)
     try:
         output = in_terminal(project, "snakemake", "--cores", "1", "--until", "download")
         said = [line for line in output.splitlines() if line.startswith("  … download ")]
