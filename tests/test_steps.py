@@ -321,7 +321,7 @@ def test_pictures_for_several_detectors_are_held_only_until_all_have_had_them(re
             del picture
 
     most = 0
-    for n, held in enumerate(zip(*detect.shared(pictures(), readers), strict=True)):
+    for n, held in enumerate(zip(*detect.tee(pictures(), readers), strict=True)):
         assert [one.number for one in held] == [n] * readers
         del held
         most = max(most, len(alive))

@@ -101,13 +101,13 @@ def look(
 ) -> Iterator[dict[str, list[Detection] | Failure]]:
     """What every detector finds in each picture, by the detector's name, in the order of the pictures."""
     # Each picture is decoded once; what one detector has read ahead of the others waits in between.
-    streams = shared(pictures, len(detectors))
+    streams = tee(pictures, len(detectors))
     answers = (one.detect(stream) for one, stream in zip(detectors.values(), streams, strict=True))
     for found in zip(*answers, strict=True):
         yield dict(zip(detectors, found, strict=True))
 
 
-def shared(items: Iterable[T], readers: int) -> list[Iterator[T]]:
+def tee(items: Iterable[T], readers: int) -> list[Iterator[T]]:
     """The same items for several readers, each held only until the last of them has taken it.
 
     `itertools.tee` holds the last 57 that were taken, which are gigabytes of large images.
