@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from blurline.images import orientation
 from blurline.images.decode import Limits
-from blurline.images.obfuscate import BlurStyle
+from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate
 
 LIMITS = Limits(max_bytes=20_000_000, max_pixels=4_000_000)
 STYLE = BlurStyle(method="gaussian", strength=0.15, margin=0.1, feather=0.1)
@@ -151,3 +152,10 @@ def with_orientation(picture: np.ndarray, file_format: str, tag: int, **options:
     exif = Image.Exif()
     exif[274] = tag
     return saved(picture, file_format, exif=exif, **options)
+
+
+def blur(
+    pixels: np.ndarray, boxes: Iterable[tuple[int, int, int, int]], style: BlurStyle
+) -> tuple[np.ndarray, list[Region]]:
+    """`obfuscate`, with plain boxes."""
+    return obfuscate(pixels, [Target(*box) for box in boxes], style)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from blurline.images import CannotRelease
 from blurline.images.decode import Limits, Undecodable, decode_rgb, inspect
+from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
 from tests.images.samples import (
     STYLE,
@@ -58,7 +59,7 @@ def attempt(data: bytes) -> bool:
         assert 0 < len(error.reason) < 40
     for boxes in ([], [(1, 2, 9, 12)]):
         try:
-            redact(data, boxes, STYLE, SMALL)
+            redact(data, [Target(*box) for box in boxes], STYLE, SMALL)
         except (Undecodable, CannotRelease) as error:
             assert 0 < len(error.reason) < 60
             assert "/" not in error.reason

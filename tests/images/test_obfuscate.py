@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from blurline.images.obfuscate import MIN_SIGMA, BlurStyle, obfuscate, plan, residual_detail, touched
-from tests.images.samples import FACE, STYLE, astronaut, noise
+from blurline.images.obfuscate import MIN_SIGMA, BlurStyle, Target, plan, residual_detail, touched
+from tests.images.samples import FACE, STYLE, astronaut, blur, noise
 
 HARD = BlurStyle("gaussian", strength=0.15, margin=0.0, feather=0.0)
 
@@ -26,7 +26,7 @@ def weights(shape: tuple[int, int], boxes: list[tuple[int, int, int, int]], how:
     On a checkerboard every blur is flat grey, so what is left of the contrast is what is left of the original.
     """
     board = ((np.indices(shape).sum(axis=0) % 2) * 200 + 20).astype(np.uint8)
-    after, _ = obfuscate(board, boxes, how)
+    after, _ = blur(board, boxes, how)
     share: np.ndarray = 1 - np.abs(after.astype(float) - 120) / 100
     return share
 
@@ -58,7 +58,7 @@ def test_a_small_face_beside_a_large_one_is_gone_completely(side: int) -> None:
 def test_the_core_is_exactly_the_blurred_image() -> None:
     pixels = noise(300, 400, 3)
     box = (100, 80, 180, 190)
-    after, (region,) = obfuscate(pixels, [box], STYLE)
+    after, (region,) = blur(pixels, [box], STYLE)
     whole = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(region.sigma)))
     core = (region.x1, region.y1, region.x2, region.y2)
     assert core == (89, 69, 191, 201)
@@ -69,7 +69,7 @@ def test_the_core_is_exactly_the_blurred_image() -> None:
 def test_crops_give_what_the_whole_image_would(box: tuple[int, int, int, int]) -> None:
     """The context is wide enough, and the image's border is treated as Pillow does."""
     pixels = noise(300, 400, 3)
-    after, (region,) = obfuscate(pixels, [box], HARD)
+    after, (region,) = blur(pixels, [box], HARD)
     whole = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(region.sigma)))
     assert np.array_equal(crop(after, box), crop(whole, box))
 
@@ -94,7 +94,7 @@ def test_feather_falls_off_outside_the_core_only() -> None:
 def test_pixels_beyond_the_feather_stay() -> None:
     pixels = noise(300, 400, 3)
     boxes = [(10, 10, 60, 60), (200, 100, 320, 260)]
-    after, regions = obfuscate(pixels, boxes, STYLE)
+    after, regions = blur(pixels, boxes, STYLE)
     outside = ~touched(regions, 400, 300)
     assert 0.4 < outside.mean() < 0.95
     assert np.array_equal(after[outside], pixels[outside])
@@ -120,7 +120,7 @@ def test_the_blur_is_as_strong_as_it_says(side: int, strength: float) -> None:
     edge[:, 600:] = 255
     box = (600 - side // 2, 600 - side // 2, 600 + side // 2, 600 + side // 2)
     # The margin takes the whole edge into the core.
-    after, (region,) = obfuscate(edge, [box], style(strength=strength, margin=1.5, feather=0.0))
+    after, (region,) = blur(edge, [box], style(strength=strength, margin=1.5, feather=0.0))
     assert region.sigma == pytest.approx(max(MIN_SIGMA, strength * side))
     assert measured_sigma(after) == pytest.approx(region.sigma, rel=0.03)
 
@@ -128,7 +128,7 @@ def test_the_blur_is_as_strong_as_it_says(side: int, strength: float) -> None:
 def test_an_impulse_spreads_like_a_gaussian() -> None:
     point = np.zeros((201, 201), np.uint8)
     point[90:111, 90:111] = 255  # wide enough for 8 bits; its variance is known
-    after, (region,) = obfuscate(point, [(51, 51, 151, 151)], style(strength=0.1, margin=0.5))
+    after, (region,) = blur(point, [(51, 51, 151, 151)], style(strength=0.1, margin=0.5))
     mass = after.astype(float)
     ys, xs = np.indices(mass.shape)
     for axis in (xs, ys):
@@ -141,7 +141,7 @@ def test_strong_blurs_are_told_from_weak_ones() -> None:
     before = crop(astronaut(), FACE)
 
     def left(strength: float) -> float:
-        after, _ = obfuscate(astronaut(), [FACE], style(strength=strength, margin=0.0))
+        after, _ = blur(astronaut(), [FACE], style(strength=strength, margin=0.0))
         return residual_detail(before, crop(after, FACE))
 
     assert residual_detail(before, before) == pytest.approx(1)
@@ -157,13 +157,13 @@ def test_the_default_style_leaves_nothing_of_faces_of_any_size(scale: float) -> 
     small = np.asarray(Image.fromarray(astronaut()).resize((size, size), Image.Resampling.LANCZOS))
     x1, y1, x2, y2 = (round(v * scale) for v in FACE)
     box = (x1, y1, x2, y2)
-    after, _ = obfuscate(small, [box], STYLE)
+    after, _ = blur(small, [box], STYLE)
     assert residual_detail(crop(small, box), crop(after, box)) < 0.06
 
 
 def test_residual_detail_is_not_fooled() -> None:
     before = crop(astronaut(), FACE)
-    blurred = crop(obfuscate(astronaut(), [FACE], STYLE)[0], FACE)
+    blurred = crop(blur(astronaut(), [FACE], STYLE)[0], FACE)
     noisy = np.clip(blurred + np.random.default_rng(1).normal(0, 25, blurred.shape), 0, 255).astype(np.uint8)
     assert abs(residual_detail(before, noisy)) < 0.1
     assert residual_detail(before[:, :, 0], before[:, :, 0]) == pytest.approx(1)
@@ -174,7 +174,7 @@ def test_residual_detail_is_not_fooled() -> None:
 
 def test_small_faces_are_not_skipped() -> None:
     pixels = noise(50, 50, 3)
-    after, (region,) = obfuscate(pixels, [(20, 20, 28, 28)], STYLE)
+    after, (region,) = blur(pixels, [(20, 20, 28, 28)], STYLE)
     assert region.sigma == MIN_SIGMA
     assert after[20:28, 20:28].std() < pixels[20:28, 20:28].std() / 3
 
@@ -185,21 +185,21 @@ def test_small_faces_are_not_skipped() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (3, 5), (5, 3, 3), (1, 40, 3), (40, 1)])
 def test_tiny_images(shape: tuple[int, ...]) -> None:
     height, width = shape[:2]
-    after, (region,) = obfuscate(noise(*shape), [(0, 0, width, height)], STYLE)
+    after, (region,) = blur(noise(*shape), [(0, 0, width, height)], STYLE)
     assert after.shape == shape
     assert (region.x1, region.y1, region.x2, region.y2) == (0, 0, width, height)
 
 
 def test_boxes_over_the_border_are_clipped() -> None:
     pixels = noise(60, 80, 3)
-    after, (region,) = obfuscate(pixels, [(-30, -30, 20, 20)], STYLE)
+    after, (region,) = blur(pixels, [(-30, -30, 20, 20)], STYLE)
     assert (region.x1, region.y1, region.x2, region.y2) == (0, 0, 25, 25)
     assert region.sigma == pytest.approx(7.5)
     assert after[:20, :20].std() < 20
 
 
 def test_a_box_of_absurd_size_is_no_problem() -> None:
-    after, _ = obfuscate(noise(60, 80, 3), [(-(10**12), -(10**12), 10**12, 10**12)], STYLE)
+    after, _ = blur(noise(60, 80, 3), [(-(10**12), -(10**12), 10**12, 10**12)], STYLE)
     assert after.std(axis=(0, 1)).max() < 2
 
 
@@ -208,7 +208,7 @@ def test_a_box_of_absurd_size_is_no_problem() -> None:
 )
 def test_empty_and_outside_boxes_are_errors(box: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="empty or outside"):
-        obfuscate(noise(60, 80, 3), [box], STYLE)
+        blur(noise(60, 80, 3), [box], STYLE)
 
 
 @pytest.mark.parametrize(
@@ -234,10 +234,10 @@ def test_nonsensical_styles_are_errors(bad: dict[str, Any]) -> None:
 def test_order_and_repetition_do_not_matter() -> None:
     pixels = noise(200, 200, 3)
     boxes = [(10, 10, 90, 90), (50, 50, 130, 130), (60, 20, 100, 60), (40, 90, 80, 130), (150, 150, 160, 170)]
-    want, regions = obfuscate(pixels, boxes, STYLE)
+    want, regions = blur(pixels, boxes, STYLE)
     for seed in range(5):
         shuffled = [boxes[i] for i in np.random.default_rng(seed).permutation(len(boxes))]
-        got, same = obfuscate(pixels, [*shuffled, shuffled[0]], STYLE)
+        got, same = blur(pixels, [*shuffled, shuffled[0]], STYLE)
         assert np.array_equal(got, want)
         assert same == regions
     assert [r.sigma for r in regions] == sorted(r.sigma for r in regions)
@@ -246,8 +246,8 @@ def test_order_and_repetition_do_not_matter() -> None:
 def test_a_nested_face_gets_at_least_the_larger_blur() -> None:
     pixels = noise(300, 300)
     outer, inner = (50, 50, 250, 250), (130, 130, 160, 160)
-    alone, _ = obfuscate(pixels, [outer], STYLE)
-    both, _ = obfuscate(pixels, [inner, outer], STYLE)
+    alone, _ = blur(pixels, [outer], STYLE)
+    both, _ = blur(pixels, [inner, outer], STYLE)
     assert crop(both, inner).std() <= crop(alone, inner).std() + 0.5
 
 
@@ -256,8 +256,8 @@ def test_no_clear_pixels_flow_back_into_a_strong_core() -> None:
     pixels = np.zeros((400, 400), np.uint8)
     pixels[:, 300:] = 255
     strong, weak = (100, 100, 300, 300), (280, 180, 320, 220)
-    alone, _ = obfuscate(pixels, [strong], HARD)
-    both, regions = obfuscate(pixels, [weak, strong], HARD)
+    alone, _ = blur(pixels, [strong], HARD)
+    both, regions = blur(pixels, [weak, strong], HARD)
     assert regions[-1].sigma == 30
     inside = np.s_[180:220, 100:300]
     assert np.abs(both[inside].astype(int) - alone[inside]).max() <= 40
@@ -276,26 +276,26 @@ def test_a_face_in_another_ones_feather_stays_blurred() -> None:
 
 def test_channels_are_blurred_alike() -> None:
     rgb = noise(90, 90, 3)
-    want, _ = obfuscate(rgb, [(20, 20, 60, 60)], STYLE)
+    want, _ = blur(rgb, [(20, 20, 60, 60)], STYLE)
     for channel in range(3):
-        grey, _ = obfuscate(rgb[:, :, channel], [(20, 20, 60, 60)], STYLE)
+        grey, _ = blur(rgb[:, :, channel], [(20, 20, 60, 60)], STYLE)
         assert np.array_equal(grey, want[:, :, channel])
-    four, _ = obfuscate(np.dstack([rgb, rgb[:, :, 0]]), [(20, 20, 60, 60)], STYLE)
+    four, _ = blur(np.dstack([rgb, rgb[:, :, 0]]), [(20, 20, 60, 60)], STYLE)
     assert np.array_equal(four[:, :, :3], want)
     assert np.array_equal(four[:, :, 3], want[:, :, 0])
-    two, _ = obfuscate(rgb[:, :, :2], [(20, 20, 60, 60)], STYLE)
+    two, _ = blur(rgb[:, :, :2], [(20, 20, 60, 60)], STYLE)
     assert np.array_equal(two, want[:, :, :2])
-    turned, _ = obfuscate(rgb[::-1, ::-1], [(20, 20, 60, 60)], STYLE)  # a view with negative strides
+    turned, _ = blur(rgb[::-1, ::-1], [(20, 20, 60, 60)], STYLE)  # a view with negative strides
     assert turned.shape == rgb.shape
 
 
 def test_known_pixels() -> None:
     """Integer arithmetic: these values hold on every CPU."""
     pattern = (np.multiply.outer(np.arange(24) ** 2, np.arange(24) * 13 + 7) % 251).astype(np.uint8)
-    after, _ = obfuscate(pattern, [(6, 6, 18, 18)], STYLE)
+    after, _ = blur(pattern, [(6, 6, 18, 18)], STYLE)
     assert [int(v) for v in after[12, 4:20:3]] == [135, 131, 128, 129, 124, 118]
 
 
 def test_plan_is_what_obfuscate_does() -> None:
     boxes = [(10, 10, 50, 70), (100, 20, 130, 60)]
-    assert plan(boxes, STYLE, 200, 100) == obfuscate(noise(100, 200), boxes, STYLE)[1]
+    assert plan([Target(*box) for box in boxes], STYLE, 200, 100) == blur(noise(100, 200), boxes, STYLE)[1]

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from blurline.images import CannotRelease, codecs, containers, decode, redact
+from blurline.images import CannotRelease, codecs, containers, decode, proof, redact
 from blurline.images.containers import webp
 from blurline.images.decode import Limits, Undecodable, decode_rgb, inspect
-from blurline.images.obfuscate import BlurStyle, obfuscate, residual_detail, touched
+from blurline.images.obfuscate import BlurStyle, Target, residual_detail, touched
 from tests.images.samples import (
     FACE,
     LIMITS,
     SECRETS,
     STYLE,
     astronaut,
+    blur,
     leaky_jpeg,
     leaky_png,
     leaky_webp,
@@ -36,7 +37,7 @@ BOXES: Boxes = [(40, 20, 75, 60), (100, 80, 110, 92)]
 
 
 def released(data: bytes, boxes: Boxes, style: BlurStyle = STYLE) -> redact.Redacted:
-    return redact.redact(data, boxes, style, LIMITS)
+    return redact.redact(data, [Target(*box) for box in boxes], style, LIMITS)
 
 
 def refused(data: bytes, boxes: Boxes) -> str:
@@ -136,7 +137,7 @@ def test_a_result_that_differs_is_withheld(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         with monkeypatch.context() as patch:
             patch.setattr(containers, "strip", lambda *_, wrong=wrong: wrong)
-            assert refused(data, []) == redact.DIFFERS
+            assert refused(data, []) == proof.DIFFERS
 
 
 # With faces
@@ -156,7 +157,7 @@ def test_lossless_formats_hold_exactly_what_was_intended(data: bytes) -> None:
     )
     outside = ~touched(result.regions, new.width, new.height)
     assert np.array_equal(after[outside], before[outside])
-    want, regions = obfuscate(before, BOXES, STYLE)
+    want, regions = blur(before, BOXES, STYLE)
     assert result.regions == regions
     assert np.array_equal(after, want)
     assert decode.load(result.data, LIMITS).profile == decode.load(data, LIMITS).profile
@@ -172,7 +173,7 @@ def test_lossy_formats_keep_their_coding(data: bytes) -> None:
     old, new = decode.load(data, LIMITS), decode.load(result.data, LIMITS)
     assert new.info == old.info
     assert new.profile == old.profile
-    want, _ = obfuscate(before, BOXES, STYLE)
+    want, _ = blur(before, BOXES, STYLE)
     assert np.abs(after.astype(int) - want).mean() < 3
     for r in result.regions:
         core = np.s_[r.y1 : r.y2, r.x1 : r.x2]
@@ -210,7 +211,7 @@ def test_rgb_by_component_names_alone() -> None:
     assert codecs.jpeg_coding(decode.load(bare, LIMITS).image).rgb
     assert codecs.jpeg_coding(decode.load(result, LIMITS).image).rgb
     after = decode_rgb(result, LIMITS)
-    assert np.abs(after.astype(int) - obfuscate(decode_rgb(bare, LIMITS), BOXES, STYLE)[0]).mean() < 2
+    assert np.abs(after.astype(int) - blur(decode_rgb(bare, LIMITS), BOXES, STYLE)[0]).mean() < 2
 
 
 @pytest.mark.parametrize("tag", range(1, 9))
@@ -385,7 +386,7 @@ def test_no_image_at_all() -> None:
         with pytest.raises(Undecodable):
             released(b"", boxes)
         with pytest.raises(Undecodable):
-            redact.redact(saved(photo(), "JPEG"), boxes, STYLE, Limits(10**6, 100))
+            redact.redact(saved(photo(), "JPEG"), [Target(*box) for box in boxes], STYLE, Limits(10**6, 100))
 
 
 # The proof
@@ -396,9 +397,9 @@ def test_a_writer_that_cheats_is_caught(fmt: str, monkeypatch: pytest.MonkeyPatc
     """Unblurred, blurred in the wrong place, too weakly, turned, another size, other colours, another coding."""
     data = saved(astronaut(), fmt)
     source = decode_rgb(data, LIMITS)
-    blurred, _ = obfuscate(source, [FACE], STYLE)
-    weak, _ = obfuscate(source, [FACE], BlurStyle("gaussian", 0.02, 0.1, 0.1))
-    wrong, _ = obfuscate(source, [(300, 300, 400, 420)], STYLE)
+    blurred, _ = blur(source, [FACE], STYLE)
+    weak, _ = blur(source, [FACE], BlurStyle("gaussian", 0.02, 0.1, 0.1))
+    wrong, _ = blur(source, [(300, 300, 400, 420)], STYLE)
     core = np.s_[40:240, 150:310]
     elsewhere = blurred[::-1].copy()
     elsewhere[core] = blurred[core]
@@ -434,7 +435,7 @@ def test_a_writer_that_cheats_is_caught(fmt: str, monkeypatch: pytest.MonkeyPatc
             if cheat is good:
                 assert released(data, [FACE]).data == good
             else:
-                assert refused(data, [FACE]) in (redact.DIFFERS, "JPEG coding could not be kept")
+                assert refused(data, [FACE]) in (proof.DIFFERS, "JPEG coding could not be kept")
 
 
 def test_an_encoder_that_fails_withholds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def judge(row: Mapping[str, Any], drawn: Drawn, rules: merge.Rules, style: BlurS
     faces = merge.merge(dict(row), (), rules)["faces"]
     width, height = row["width"], row["height"]
     boxes = [Box(face["x1"], face["y1"], face["x2"], face["y2"]) for face in faces]
-    regions = [obfuscate.plan([box], style, width, height)[0] for box in boxes]
+    regions = [obfuscate.plan([obfuscate.Target(*box)], style, width, height)[0] for box in boxes]
     return Judged(
         width=width,
         height=height,

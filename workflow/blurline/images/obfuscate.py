@@ -5,11 +5,14 @@ the image (as ImageNet's release did), leaves the pixels of a small face beside 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from blurline.boxes import ALL_FRAMES
 
 MIN_SIGMA = 2.0
 """σ in pixels below which no face is blurred, however small its box: a face of 8 pixels is still a face."""
@@ -52,6 +55,17 @@ class BlurStyle:
             raise ValueError("strength must be positive, margin and feather not negative, and all finite")
 
 
+class Target(NamedTuple):
+    """What to blur: a box in pixels, ``x2, y2`` exclusive, the class it is of, and its frame (-1: every frame)."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    label: str = "face"
+    frame: int = ALL_FRAMES
+
+
 @dataclass(frozen=True)
 class Region:
     """What was done to one face.
@@ -78,8 +92,8 @@ class Region:
         )
 
 
-def plan(boxes: Iterable[Sequence[int]], style: BlurStyle, width: int, height: int) -> list[Region]:
-    """The regions to blur for these boxes ``(x1, y1, x2, y2)``, in the order in which to blur them.
+def plan(targets: Iterable[Target], style: BlurStyle, width: int, height: int) -> list[Region]:
+    """The regions to blur for these targets, in the order in which to blur them.
 
     Raises
     ------
@@ -87,7 +101,7 @@ def plan(boxes: Iterable[Sequence[int]], style: BlurStyle, width: int, height: i
         For a box that is empty or has no pixel in the image: it cannot mean what its author meant.
     """
     regions = []
-    for x1, y1, x2, y2 in sorted({tuple(map(int, box)) for box in boxes}):
+    for x1, y1, x2, y2 in sorted({target[:4] for target in targets}):
         side = max(x2 - x1, y2 - y1)
         if x1 >= x2 or y1 >= y2 or x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
             raise ValueError("a box is empty or outside the image")
@@ -112,18 +126,18 @@ def plan(boxes: Iterable[Sequence[int]], style: BlurStyle, width: int, height: i
     return sorted(regions, key=lambda r: (r.sigma, r.x1, r.y1, r.x2, r.y2, r.feather))
 
 
-def obfuscate(pixels: np.ndarray, boxes: Iterable[Sequence[int]], style: BlurStyle) -> tuple[np.ndarray, list[Region]]:
+def obfuscate(pixels: np.ndarray, targets: Iterable[Target], style: BlurStyle) -> tuple[np.ndarray, list[Region]]:
     """Blur the faces in these boxes.
 
-    The result depends on neither the order nor the repetition of the boxes, and on no CPU: Pillow's blur and the
+    The result depends on neither the order nor the repetition of the targets, and on no CPU: Pillow's blur and the
     blending work on integers.
 
     Parameters
     ----------
     pixels
         uint8, shape (H, W) or (H, W, C), colour channels only. It stays as it is.
-    boxes
-        Faces ``(x1, y1, x2, y2)`` in pixels of this array, ``x2, y2`` exclusive.
+    targets
+        Faces in pixels of this array.
 
     Returns
     -------
@@ -137,7 +151,7 @@ def obfuscate(pixels: np.ndarray, boxes: Iterable[Sequence[int]], style: BlurSty
         As `plan`.
     """
     height, width = pixels.shape[:2]
-    regions = plan(boxes, style, width, height)
+    regions = plan(targets, style, width, height)
     result = np.array(pixels, dtype=np.uint8, order="C")
     for region in regions:
         _apply(result, region)

@@ -8,19 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blurline.images import codecs, containers, decode
+from blurline.images import codecs, containers, decode, proof
 from blurline.images import orientation as exif
 from blurline.images.containers import webp
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
-from blurline.images.obfuscate import BlurStyle, Region, obfuscate, residual_detail, touched
-
-DIFFERS = "the result differs from what was intended"
-_WEBP_TOLERANCE = 6.0  # mean absolute error in levels that quality 90 may cause
-_MEASURABLE = 32  # pixels: `residual_detail` would have to enlarge a smaller core, and says little about it
-MAX_RESIDUAL = 0.2
-"""The most of `residual_detail` that may be left: a Gaussian of σ = 2 % of a face's width leaves 0.25 to 0.43."""
-_EXTRA_DETAIL = 0.1  # rounding may add that much; an untouched face has 1
+from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
+from blurline.images.proof import DIFFERS
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Redacted:
     regions: list[Region]
 
 
-def redact(data: bytes, boxes: Sequence[tuple[int, int, int, int]], style: BlurStyle, limits: Limits) -> Redacted:
+def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
     """Blur these faces and strip everything that is not picture.
 
     Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again. With boxes the format
@@ -41,8 +35,8 @@ def redact(data: bytes, boxes: Sequence[tuple[int, int, int, int]], style: BlurS
     ----------
     data
         A whole file.
-    boxes
-        Faces ``(x1, y1, x2, y2)`` in pixels of the image as displayed, origin top left, ``x2, y2`` exclusive.
+    targets
+        What to blur, in pixels of the image as displayed, origin top left.
 
     Raises
     ------
@@ -59,9 +53,9 @@ def redact(data: bytes, boxes: Sequence[tuple[int, int, int, int]], style: BlurS
     if not source.opaque:
         # Under transparency the detector and a viewer see different pictures.
         raise CannotRelease("transparency is not supported yet")
-    if not boxes:
+    if not targets:
         return Redacted(_unchanged(data, source, limits), [])
-    return _blurred(data, source, boxes, style, limits)
+    return _blurred(data, source, targets, style, limits)
 
 
 def _unchanged(data: bytes, source: Decoded, limits: Limits) -> bytes:
@@ -81,9 +75,7 @@ def _unchanged(data: bytes, source: Decoded, limits: Limits) -> bytes:
     return result
 
 
-def _blurred(
-    data: bytes, source: Decoded, boxes: Sequence[tuple[int, int, int, int]], style: BlurStyle, limits: Limits
-) -> Redacted:
+def _blurred(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
     info = source.info
     if source.bits > 8 or source.image.mode.startswith("I"):
         raise CannotRelease("more than 8 bits with faces are not supported yet")
@@ -93,7 +85,7 @@ def _blurred(
     # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
     upright = exif.to_displayed(colour, info.orientation)
     try:
-        pixels, regions = obfuscate(upright, boxes, style)
+        pixels, regions = obfuscate(upright, targets, style)
     except ValueError as error:
         raise CannotRelease("a box is empty or outside the image") from error
     stored = exif.to_stored(pixels, info.orientation)
@@ -150,62 +142,16 @@ def _prove(
         coding = codecs.jpeg_coding(source.image)
         if codecs.jpeg_coding(again.image) != coding:
             raise CannotRelease("JPEG coding could not be kept")
-        _prove_lossy(before, intended, after, regions, jpeg_tolerance(coding))
+        proof.close_enough(before, intended, after, regions, proof.jpeg_tolerance(coding))
     elif old.format == "WEBP" and not webp.is_lossless(data):
         if webp.is_lossless(result):
             raise CannotRelease(DIFFERS)
-        _prove_lossy(before, intended, after, regions, _WEBP_TOLERANCE)
+        proof.close_enough(before, intended, after, regions, proof.WEBP_TOLERANCE)
     else:
         outside = ~touched(regions, old.width, old.height)
         if not np.array_equal(after, intended) or not np.array_equal(after[outside], before[outside]):
             raise CannotRelease(DIFFERS)
-    _prove_gone(before, after, regions)
-
-
-def _prove_gone(before: np.ndarray, after: np.ndarray, regions: list[Region]) -> None:
-    """However the params say to blur: a face that can still be made out does not leave."""
-    for region in regions:
-        core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
-        if min(after[core].shape[:2]) >= _MEASURABLE and residual_detail(before[core], after[core]) > MAX_RESIDUAL:
-            raise CannotRelease("the blur leaves too much of a face")
-
-
-def _prove_lossy(
-    before: np.ndarray, intended: np.ndarray, after: np.ndarray, regions: list[Region], tolerance: float
-) -> None:
-    """Lossy coding may round, but neither move the picture nor bring a face back."""
-    # As a whole in grey: subsampled chroma may stray far where colours are wild, and nobody hides there.
-    if _error(_grey(after), _grey(intended)) > tolerance:
-        raise CannotRelease(DIFFERS)
-    for region in regions:
-        core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
-        if _error(after[core], intended[core]) > tolerance:
-            raise CannotRelease(DIFFERS)
-        if min(after[core].shape[:2]) >= _MEASURABLE:
-            allowed = residual_detail(before[core], intended[core]) + _EXTRA_DETAIL
-            if residual_detail(before[core], after[core]) > allowed:
-                raise CannotRelease(DIFFERS)
-
-
-def _error(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean absolute difference in levels."""
-    return float(np.abs(one.astype(np.int16) - other).mean())
-
-
-def _grey(rgb: np.ndarray) -> np.ndarray:
-    """Luma, uint8 (H, W): ITU-R BT.601 weights in 1/256."""
-    grey: np.ndarray = (rgb.astype(np.int32) @ np.array([77, 150, 29]) >> 8).astype(np.uint8)
-    return grey
-
-
-def jpeg_tolerance(coding: codecs.JpegCoding) -> float:
-    """Mean absolute error, in levels, that coding with these tables may cause.
-
-    A coefficient is off by at most half its step, and uniformly so: q/√12 root mean square. The transform is
-    orthonormal, hence the pixels' error is the root mean square of those; 2 levels are for colour conversion.
-    """
-    steps = np.array(coding.tables, dtype=np.float64)
-    return 2.0 + float(np.sqrt((steps**2 / 12).mean(axis=1)).max())
+    proof.gone(before, after, regions)
 
 
 def _reload(result: bytes, limits: Limits) -> Decoded:

@@ -7,7 +7,7 @@ from blurline import tables, tars
 from blurline.errors import BlurlineError
 from blurline.images import CannotRelease
 from blurline.images.decode import Limits, Undecodable
-from blurline.images.obfuscate import BlurStyle
+from blurline.images.obfuscate import BlurStyle, Target
 from blurline.images.redact import redact
 from blurline.job import Job
 from blurline.params import Blur
@@ -84,13 +84,13 @@ def release(
         )
     if merged["status"] != "ok":
         return stop("withheld", merged["reason"] or "no detector looked at it")
-    boxes = [(f["x1"], f["y1"], f["x2"], f["y2"]) for f in merged["faces"] if f["blur"]]
+    targets = [Target(f["x1"], f["y1"], f["x2"], f["y2"], f["label"], f["frame"]) for f in merged["faces"] if f["blur"]]
     try:
-        redacted = redact(data, boxes, style, limits)
+        redacted = redact(data, targets, style, limits)
     except (CannotRelease, Undecodable) as error:
         return stop("withheld", error.reason)
     row |= {
-        "action": "blurred" if boxes else "unchanged",
+        "action": "blurred" if targets else "unchanged",
         "reason": "",
         "member": image["member"],
         "sha256_release": hashlib.sha256(redacted.data).hexdigest(),
