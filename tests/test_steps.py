@@ -143,7 +143,7 @@ def decide(raw: dict[str, Any], merged: dict[str, Any], data: bytes | None) -> t
 
 
 def test_every_image_has_one_outcome_and_fails_closed(photograph: bytes) -> None:
-    face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "blur": True}
+    face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "label": "face", "frame": -1, "blur": True}
     raw, merged = partial(raw_row, photograph), partial(merged_row, photograph)
     assert decide(raw(), merged(), photograph)[0] == "unchanged"
     assert decide(raw(), merged(faces=[face]), photograph)[0] == "blurred"
