@@ -1,0 +1,106 @@
+"""Changed pixels into a JPEG, and nothing else: only the blocks that hold them get new coefficients."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from blurline.images import codecs
+from blurline.images.containers import jpeg as container
+from blurline.images.decode import Decoded
+from blurline.images.errors import CannotRelease
+from blurline.images.jpeg import dct, libjpeg
+
+SAMPLING = "JPEG sampling with faces is not supported yet"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A JPEG with some blocks replaced, and which pixels these hold: bool (H, W), as stored."""
+
+    data: bytes
+    blocks: np.ndarray
+
+
+def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarray) -> Written:
+    """The source with other pixels where `changed` says so; all other coefficients stay bit for bit.
+
+    Parameters
+    ----------
+    data, source
+        The source, and the same decoded.
+    pixels
+        What to show, in the *stored* frame: uint8 (H, W) grey, (H, W, 3) RGB, or (H, W, 4) CMYK as Pillow has it.
+    changed
+        Where it differs from the source: bool (H, W).
+
+    Raises
+    ------
+    CannotRelease
+        When the data is damaged, or subsampled by anything but whole numbers.
+    """
+    coding = codecs.jpeg_coding(source.image)
+    height, width = changed.shape
+    geometry, changes = [], []
+    blocks = np.zeros((height, width), dtype=np.bool_)
+    for index, (share_across, share_down) in enumerate(coding.sampling):
+        if share_across.numerator != 1 or share_down.numerator != 1:
+            raise CannotRelease(SAMPLING)
+        across, down = share_across.denominator, share_down.denominator
+        cell = dct.SIDE * across, dct.SIDE * down
+        geometry.append(libjpeg.Geometry(-(-width // cell[0]), -(-height // cell[1])))
+        touched = _touched(changed, cell)
+        changes.append(_component(pixels, touched, index, source, (across, down)))
+        blocks |= np.kron(touched, np.ones(cell[::-1], dtype=np.bool_))[:height, :width]
+    picture = libjpeg.replace(data, geometry, changes, coding.progressive)
+    head, _ = _split(container.strip(data, source.info.orientation))
+    _, body = _split(container.strip(picture, source.info.orientation))
+    return Written(head + body, blocks)
+
+
+def _touched(changed: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
+    """Which blocks hold a changed pixel: bool (blocks down, blocks across) for cells of (width, height) pixels."""
+    (height, width), (cell_width, cell_height) = changed.shape, cell
+    padded = np.pad(changed, ((0, -height % cell_height), (0, -width % cell_width)))
+    down, across = padded.shape[0] // cell_height, padded.shape[1] // cell_width
+    found: np.ndarray = padded.reshape(down, cell_height, across, cell_width).any(axis=(1, 3))
+    return found
+
+
+def _component(
+    pixels: np.ndarray, touched: np.ndarray, index: int, source: Decoded, share: tuple[int, int]
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """New coefficients for the touched blocks of one component."""
+    if not touched.any():
+        return {}
+    across, down = share
+    rows, columns = (np.flatnonzero(touched.any(axis=axis)) for axis in (1, 0))
+    top, left = rows[0], columns[0]
+    cell_height, cell_width = dct.SIDE * down, dct.SIDE * across
+    window = pixels[top * cell_height : (rows[-1] + 1) * cell_height, left * cell_width : (columns[-1] + 1) * cell_width]
+    # Beyond the picture's edge, its last row and column go on, as encoders do it.
+    short = -window.shape[0] % cell_height, -window.shape[1] % cell_width
+    plane = np.pad(_plane(window, index, source), ((0, short[0]), (0, short[1])), mode="edge")
+    new = dct.transformed(dct.reduced(plane, across, down), np.array(codecs.jpeg_coding(source.image).tables[index]))
+    changes = {}
+    for row in rows:
+        (at,) = np.nonzero(touched[row])
+        changes[int(row)] = (at, new[row - top, at - left])
+    return changes
+
+
+def _plane(window: np.ndarray, index: int, source: Decoded) -> np.ndarray:
+    """Samples of a component at full resolution: uint8 (H, W)."""
+    if window.ndim == 2:
+        return window
+    if window.shape[2] == 4 and (index == 3 or not source.image.info.get("adobe_transform")):
+        return 255 - window[:, :, index]  # Pillow inverts CMYK, as Adobe stores it, whoever wrote it
+    # The first three planes of YCCK are those of an RGB picture, and inverted once more on the way to CMYK.
+    return window[:, :, index] if codecs.jpeg_coding(source.image).rgb else dct.ycc(window[:, :, :3], index)
+
+
+def _split(stripped: bytes) -> tuple[bytes, bytes]:
+    """A stripped JPEG, cut where its application segments end."""
+    at = 2
+    while 0xE0 <= stripped[at + 1] <= 0xEF:
+        at += 2 + int.from_bytes(stripped[at + 2 : at + 4])
+    return stripped[:at], stripped[at:]
