@@ -11,6 +11,7 @@ from blurline.images import CannotRelease, codecs, containers, decode, proof, re
 from blurline.images.containers import webp
 from blurline.images.decode import Limits, Undecodable, decode_rgb, inspect
 from blurline.images.obfuscate import BlurStyle, Target, residual_detail, touched
+from blurline.images.results import Redacted
 from tests.images.samples import (
     FACE,
     LIMITS,
@@ -36,7 +37,7 @@ Boxes = list[tuple[int, int, int, int]]
 BOXES: Boxes = [(40, 20, 75, 60), (100, 80, 110, 92)]
 
 
-def released(data: bytes, boxes: Boxes, style: BlurStyle = STYLE) -> redact.Redacted:
+def released(data: bytes, boxes: Boxes, style: BlurStyle = STYLE) -> Redacted:
     return redact.redact(data, [Target(*box) for box in boxes], style, LIMITS)
 
 

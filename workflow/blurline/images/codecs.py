@@ -4,14 +4,11 @@ Every image written here is built from an array, so nothing but the arguments ca
 """
 
 import io
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from blurline.images import orientation as exif
@@ -22,8 +19,6 @@ from blurline.images.errors import CannotRelease
 WEBP_QUALITY = 90
 """Quality of a lossy WebP that is coded again: its own does not stand in the file."""
 
-_FULL, _HALF = Fraction(1), Fraction(1, 2)
-_SUBSAMPLING = {(_FULL, _FULL): 0, (_HALF, _FULL): 1, (_HALF, _HALF): 2}  # share kept of chroma: Pillow's codes
 _LOSSLESS_TIFF = frozenset({"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"})
 
 
@@ -90,7 +85,7 @@ def encode(stored: np.ndarray, source: Decoded, data: bytes) -> bytes:
         When the format, or the source's way of using it, cannot be written.
     """
     image = _image(stored)
-    writer = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "BMP": _bmp, "TIFF": _tiff}.get(source.info.format)
+    writer = {"PNG": _png, "WEBP": _webp, "BMP": _bmp, "TIFF": _tiff}.get(source.info.format)
     if writer is None:
         raise CannotRelease(f"{source.info.format} with faces is not supported yet")
     try:
@@ -133,42 +128,6 @@ def _saved(image: Image.Image, file_format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
-
-
-_room_lock = threading.Lock()
-
-
-@contextmanager
-def _room(size: int) -> Iterator[None]:
-    """Let Pillow's encoder have a buffer of that many bytes.
-
-    A progressive JPEG must fit in at once, and Pillow guesses two bytes a pixel; a noisy picture takes three.
-    """
-    with _room_lock:
-        before = ImageFile.MAXBLOCK
-        ImageFile.MAXBLOCK = max(before, size)
-        try:
-            yield
-        finally:
-            ImageFile.MAXBLOCK = before
-
-
-def _jpeg(image: Image.Image, source: Decoded, data: bytes) -> bytes:
-    coding = jpeg_coding(source.image)
-    # Pillow gives table i to component i and the last one to the rest, so the usual two tables stay two.
-    tables = [list(table) for table in coding.tables]
-    while len(tables) > 1 and tables[-1] == tables[-2]:
-        tables.pop()
-    options: dict[str, object] = {}
-    if len(coding.sampling) == 3:
-        luma, *chroma = coding.sampling
-        code = _SUBSAMPLING.get(chroma[0]) if luma == (_FULL, _FULL) and chroma[0] == chroma[1] else None
-        if code is None or (coding.rgb and code):
-            raise CannotRelease("JPEG sampling with faces is not supported yet")
-        options |= {"subsampling": code, "keep_rgb": coding.rgb}
-    options |= {"qtables": tables, "progressive": coding.progressive, "icc_profile": source.profile}
-    with _room(6 * image.width * image.height if coding.progressive else 0):
-        return _saved(image, "JPEG", **options)
 
 
 def _png(image: Image.Image, source: Decoded, data: bytes) -> bytes:

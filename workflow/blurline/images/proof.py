@@ -1,50 +1,126 @@
 """What a released file must show once it is decoded again: nothing of a face is left, and nothing else has changed."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from blurline.images import codecs
+from blurline.images import codecs, decode
+from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
 from blurline.images.obfuscate import Region, residual_detail
+from blurline.images.results import Proof
 
 DIFFERS = "the result differs from what was intended"
+TOO_WEAK = "the blur leaves too much of a face"
 WEBP_TOLERANCE = 6.0
 """Mean absolute error, in levels, that coding a lossy WebP again may cause."""
-_MEASURABLE = 32  # pixels: `residual_detail` would have to enlarge a smaller core, and says little about it
 MAX_RESIDUAL = 0.2
 """The most of `residual_detail` that may be left: a Gaussian of σ = 2 % of a face's width leaves 0.25 to 0.43."""
+MIN_FULL = 0.98
+"""The least share of a region's core that must show the blur at full strength."""
 _EXTRA_DETAIL = 0.1  # rounding may add that much; an untouched face has 1
+_SPREAD = 6.0  # times the tolerance, which is a mean: a single pixel of a blur coded with loss may be off by that
 
 
-def gone(before: np.ndarray, after: np.ndarray, regions: Sequence[Region]) -> None:
-    """However the params say to blur: a face that can still be made out does not leave."""
+class TooWeak(CannotRelease):
+    """A face that can still be made out: a stronger blur may help."""
+
+    def __init__(self, reason: str = TOO_WEAK) -> None:
+        super().__init__(reason)
+
+
+def reload(result: bytes, limits: Limits) -> Decoded:
+    """Decode what was written; bytes are not limited, as a new coding may be larger than the old.
+
+    Raises
+    ------
+    CannotRelease
+        When it does not decode.
+    """
+    try:
+        return decode.load(result, Limits(len(result), limits.max_pixels))
+    except Undecodable as error:
+        raise CannotRelease(DIFFERS) from error
+
+
+def prove(
+    before: np.ndarray,
+    intended: np.ndarray,
+    after: np.ndarray,
+    regions: Sequence[Region],
+    tolerance: float = 0.0,
+    *,
+    lossless: bool,
+) -> list[Proof]:
+    """Measure every region in the decoded released picture.
+
+    Parameters
+    ----------
+    before, intended, after
+        The source, what it was to become, and what was released, in the displayed frame: uint8 (H, W), (H, W, 3) or,
+        as CMYK, (H, W, 4).
+    tolerance
+        Mean absolute error, in levels, that coding with loss may cause.
+
+    Raises
+    ------
+    TooWeak
+        However the params say to blur: a face that can still be made out does not leave.
+    CannotRelease
+        When a region does not show what it was to show.
+    """
+    allowed = 0.0 if lossless else _SPREAD * tolerance
+    proofs = []
     for region in regions:
         core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
-        if min(after[core].shape[:2]) >= _MEASURABLE and residual_detail(before[core], after[core]) > MAX_RESIDUAL:
-            raise CannotRelease("the blur leaves too much of a face")
-
-
-def close_enough(
-    before: np.ndarray, intended: np.ndarray, after: np.ndarray, regions: Sequence[Region], tolerance: float
-) -> None:
-    """Lossy coding may round, but neither move the picture nor bring a face back."""
-    # As a whole in grey: subsampled chroma may stray far where colours are wild, and nobody hides there.
-    if _error(_grey(after), _grey(intended)) > tolerance:
-        raise CannotRelease(DIFFERS)
-    for region in regions:
-        core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
-        if _error(after[core], intended[core]) > tolerance:
+        error = np.abs(after[core].astype(np.int16) - intended[core])
+        if error.mean() > tolerance:
             raise CannotRelease(DIFFERS)
-        if min(after[core].shape[:2]) >= _MEASURABLE:
-            allowed = residual_detail(before[core], intended[core]) + _EXTRA_DETAIL
-            if residual_detail(before[core], after[core]) > allowed:
-                raise CannotRelease(DIFFERS)
+        full = float((error.reshape(*error.shape[:2], -1).max(axis=2) <= allowed).mean())
+        residual = _residual(before[core], after[core])
+        if full < MIN_FULL or residual > _residual(before[core], intended[core]) + _EXTRA_DETAIL:
+            raise CannotRelease(DIFFERS)
+        if residual > MAX_RESIDUAL:
+            raise TooWeak
+        proofs.append(Proof(round(full, 4), round(residual, 4)))
+    return proofs
 
 
-def _error(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean absolute difference in levels."""
-    return float(np.abs(one.astype(np.int16) - other).mean())
+def _residual(before: np.ndarray, after: np.ndarray) -> float:
+    """`residual_detail`, and of a CMYK picture the black plane's too if that is larger."""
+    if before.ndim == 3 and before.shape[2] == 4:
+        return max(residual_detail(before[:, :, at], after[:, :, at]) for at in (np.s_[:3], 3))
+    return residual_detail(before, after)
+
+
+def equal(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> bool:
+    """Whether two pictures of one shape have the same samples where the mask, bool (H, W), says so."""
+    same = one == other
+    if same.ndim == 3:
+        same = same.all(axis=2)
+    return bool((same | ~where).all())
+
+
+def psnr(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float | None:
+    """Peak signal-to-noise ratio, in dB, of two uint8 pictures where the mask says so; None where they are equal."""
+    difference = (one.astype(np.int32) - other)[where]
+    power = float((difference**2).mean()) if difference.size else 0.0
+    return round(10 * math.log10(255**2 / power), 2) if power else None
+
+
+def close_enough(intended: np.ndarray, after: np.ndarray, tolerance: float) -> None:
+    """Coding with loss may round, but not move the picture; both uint8 (H, W, 3).
+
+    Raises
+    ------
+    CannotRelease
+        When the two differ by more, on average, in levels.
+    """
+    # As a whole in grey: subsampled chroma may stray far where colours are wild, and nobody hides there.
+    error = np.abs(_grey(after).astype(np.int16) - _grey(intended)).mean()
+    if error > tolerance:
+        raise CannotRelease(DIFFERS)
 
 
 def _grey(rgb: np.ndarray) -> np.ndarray:

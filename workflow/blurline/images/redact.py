@@ -4,25 +4,18 @@ Whatever cannot be proven is withheld. The reasons name what would have to be bu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from blurline.images import codecs, containers, decode, proof
 from blurline.images import orientation as exif
 from blurline.images.containers import webp
-from blurline.images.decode import Decoded, Limits, Undecodable
+from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
+from blurline.images.jpeg.redact import redact as redact_jpeg
 from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
 from blurline.images.proof import DIFFERS
-
-
-@dataclass(frozen=True)
-class Redacted:
-    """The file to release, and what was blurred in it, in pixels of the displayed image."""
-
-    data: bytes
-    regions: list[Region]
+from blurline.images.results import Outside, Redacted
 
 
 def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
@@ -54,16 +47,20 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
         # Under transparency the detector and a viewer see different pictures.
         raise CannotRelease("transparency is not supported yet")
     if not targets:
-        return Redacted(_unchanged(data, source, limits), [])
-    return _blurred(data, source, targets, style, limits)
+        return _unchanged(data, source, limits)
+    try:
+        blurred = redact_jpeg if source.info.format == "JPEG" else _blurred
+        return blurred(data, source, targets, style, limits)
+    except ValueError as error:
+        raise CannotRelease("a box is empty or outside the image") from error
 
 
-def _unchanged(data: bytes, source: Decoded, limits: Limits) -> bytes:
+def _unchanged(data: bytes, source: Decoded, limits: Limits) -> Redacted:
     if source.info.format in containers.FORMATS:
         result = containers.strip(data, source.info.format, source.info.orientation)
     else:
         result = codecs.rewrite(source)
-    again = _reload(result, limits)
+    again = proof.reload(result, limits)
     same = (
         again.info == source.info
         and again.opaque
@@ -72,7 +69,7 @@ def _unchanged(data: bytes, source: Decoded, limits: Limits) -> bytes:
     )
     if not same:
         raise CannotRelease(DIFFERS)
-    return result
+    return Redacted(result, [], outside=Outside.COEFFICIENTS if source.info.format == "JPEG" else Outside.PIXELS)
 
 
 def _blurred(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
@@ -84,18 +81,14 @@ def _blurred(data: bytes, source: Decoded, targets: Sequence[Target], style: Blu
     colour, alpha = _planes(source)
     # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
     upright = exif.to_displayed(colour, info.orientation)
-    try:
-        pixels, regions = obfuscate(upright, targets, style)
-    except ValueError as error:
-        raise CannotRelease("a box is empty or outside the image") from error
+    pixels, regions = obfuscate(upright, targets, style)
     stored = exif.to_stored(pixels, info.orientation)
     if alpha is not None:
         stored = np.dstack([stored, alpha])
     result = codecs.encode(stored, source, data)
     if info.format in containers.FORMATS:
         result = containers.strip(result, info.format, info.orientation)
-    _prove(result, source, _as_rgb(upright), _as_rgb(pixels), regions, limits, data)
-    return Redacted(result, regions)
+    return _proven(result, source, _as_rgb(upright), _as_rgb(pixels), regions, limits, data)
 
 
 def _planes(source: Decoded) -> tuple[np.ndarray, np.ndarray | None]:
@@ -115,7 +108,7 @@ def _planes(source: Decoded) -> tuple[np.ndarray, np.ndarray | None]:
     raise CannotRelease("colour mode with faces is not supported yet")
 
 
-def _prove(
+def _proven(
     result: bytes,
     source: Decoded,
     before: np.ndarray,
@@ -123,9 +116,9 @@ def _prove(
     regions: list[Region],
     limits: Limits,
     data: bytes,
-) -> None:
+) -> Redacted:
     """Decode the result and compare it with the intention; the arrays are uint8 (H, W, 3) as displayed."""
-    again = _reload(result, limits)
+    again = proof.reload(result, limits)
     old, new = source.info, again.info
     if (old.format, old.width, old.height, old.orientation, 1) != (
         new.format,
@@ -138,28 +131,16 @@ def _prove(
     if again.profile != source.profile or not again.opaque:
         raise CannotRelease(DIFFERS)
     after = exif.to_displayed(decode.to_rgb(again.image), new.orientation)
-    if old.format == "JPEG":
-        coding = codecs.jpeg_coding(source.image)
-        if codecs.jpeg_coding(again.image) != coding:
-            raise CannotRelease("JPEG coding could not be kept")
-        proof.close_enough(before, intended, after, regions, proof.jpeg_tolerance(coding))
-    elif old.format == "WEBP" and not webp.is_lossless(data):
+    outside = ~touched(regions, old.width, old.height)
+    if old.format == "WEBP" and not webp.is_lossless(data):
         if webp.is_lossless(result):
             raise CannotRelease(DIFFERS)
-        proof.close_enough(before, intended, after, regions, proof.WEBP_TOLERANCE)
-    else:
-        outside = ~touched(regions, old.width, old.height)
-        if not np.array_equal(after, intended) or not np.array_equal(after[outside], before[outside]):
-            raise CannotRelease(DIFFERS)
-    proof.gone(before, after, regions)
-
-
-def _reload(result: bytes, limits: Limits) -> Decoded:
-    """Decode what was written; bytes are not limited, as a new coding may be larger than the old."""
-    try:
-        return decode.load(result, Limits(len(result), limits.max_pixels))
-    except Undecodable as error:
-        raise CannotRelease(DIFFERS) from error
+        proof.close_enough(intended, after, proof.WEBP_TOLERANCE)
+        proofs = proof.prove(before, intended, after, regions, proof.WEBP_TOLERANCE, lossless=False)
+        return Redacted(result, regions, proofs, Outside.BOUNDED, proof.psnr(before, after, outside))
+    if not np.array_equal(after, intended) or not proof.equal(after, before, outside):
+        raise CannotRelease(DIFFERS)
+    return Redacted(result, regions, proof.prove(before, intended, after, regions, lossless=True), Outside.PIXELS)
 
 
 def _samples(decoded: Decoded) -> np.ndarray:

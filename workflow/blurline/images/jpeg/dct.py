@@ -25,7 +25,8 @@ def ycc(rgb: np.ndarray, component: int) -> np.ndarray:
     red, green, blue = _YCC[component]
     converted = red * rgb[:, :, 0] + green * rgb[:, :, 1] + blue * rgb[:, :, 2]
     converted += (_CENTRE << 16 if component else 0) + _HALF
-    return np.clip(converted >> 16, 0, 255).astype(np.uint8)
+    clipped: np.ndarray = np.clip(converted >> 16, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def reduced(plane: np.ndarray, across: int, down: int) -> np.ndarray:
@@ -35,7 +36,8 @@ def reduced(plane: np.ndarray, across: int, down: int) -> np.ndarray:
     height, width = plane.shape
     sums = plane.reshape(height // down, down, width // across, across).sum(axis=(1, 3), dtype=np.int64)
     count = across * down
-    return (sums + count // 2) // count
+    means: np.ndarray = (sums + count // 2) // count
+    return means
 
 
 def transformed(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -57,5 +59,5 @@ def transformed(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
     scaled = (_BASIS @ blocks @ _BASIS.T).reshape(down, across, SIDE * SIDE)
     steps = table.astype(np.int64) * (_SCALE * _SCALE)
     # Rounded half away from zero, as encoders do.
-    quantised = (2 * np.abs(scaled) + steps) // (2 * steps) * np.sign(scaled)
-    return quantised.astype(np.int16)
+    quantised: np.ndarray = ((2 * np.abs(scaled) + steps) // (2 * steps) * np.sign(scaled)).astype(np.int16)
+    return quantised

@@ -5,8 +5,8 @@ what is read here is what Pillow shows. jpegtran works through the same calls (`
 ``jpeg_write_coefficients``; libjpeg.txt, "Really raw data: DCT coefficients").
 
 libjpeg reports an error by a call that must not return. Python cannot unwind C, so the process ends there, with
-status `GAVE_UP`: let `blurline.images.worker` run whatever comes here. It takes a file that Pillow has decoded
-without complaint and libjpeg refuses all the same; none is known.
+status `GAVE_UP`. It takes bytes that Pillow decodes without complaint and libjpeg refuses all the same, which damaged
+files do. So what is public here runs in a child process.
 """
 
 import ctypes
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import _imaging
 
 from blurline.images.errors import CannotRelease
+from blurline.images.isolated import apart
 
 GAVE_UP = 76
 """Exit status of a process in which libjpeg met an error."""
@@ -71,6 +72,7 @@ Blocks = Mapping[int, tuple[np.ndarray, np.ndarray]]
 """By block row: the columns (N,) and their new coefficients, int16 (N, 64) in natural order."""
 
 
+@apart
 def replace(data: bytes, components: Sequence[Geometry], changes: Sequence[Blocks], progressive: bool) -> bytes:
     """The same JPEG with some blocks replaced; every other coefficient is bit for bit what it was.
 
@@ -107,6 +109,7 @@ def replace(data: bytes, components: Sequence[Geometry], changes: Sequence[Block
     return result
 
 
+@apart
 def coefficients(data: bytes, components: Sequence[Geometry]) -> list[np.ndarray]:
     """Every component's quantised coefficients, int16 (down, across, 64) in natural order.
 
@@ -206,7 +209,7 @@ def _native() -> _Native:
     NoLibjpeg
         When Pillow has none that can be called, or one whose interface is not known here.
     """
-    library = ctypes.CDLL(Image.core.__file__)
+    library = ctypes.CDLL(_imaging.__file__)
     try:
         library.jpeg_std_error.restype = ctypes.c_void_p
         library.jpeg_read_coefficients.restype = ctypes.c_void_p
@@ -234,7 +237,9 @@ def _native() -> _Native:
     raise NoLibjpeg(_ADVICE)
 
 
-_ADVICE = "Pillow's libjpeg cannot be called: install Pillow as a wheel from PyPI (pip install --only-binary :all: pillow)"
+_ADVICE = (
+    "Pillow's libjpeg cannot be called: install Pillow as a wheel from PyPI (pip install --only-binary :all: pillow)"
+)
 
 
 def _count(errors: Any) -> None:

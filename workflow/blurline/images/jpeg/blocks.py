@@ -1,4 +1,4 @@
-"""Changed pixels into a JPEG, and nothing else: only the blocks that hold them get new coefficients."""
+"""Changed pixels into a JPEG: only the blocks that hold them get new coefficients."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarra
     coding = codecs.jpeg_coding(source.image)
     height, width = changed.shape
     geometry, changes = [], []
-    blocks = np.zeros((height, width), dtype=np.bool_)
+    blocks: np.ndarray = np.zeros((height, width), dtype=np.bool_)
     for index, (share_across, share_down) in enumerate(coding.sampling):
         if share_across.numerator != 1 or share_down.numerator != 1:
             raise CannotRelease(SAMPLING)
@@ -50,7 +50,7 @@ def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarra
         geometry.append(libjpeg.Geometry(-(-width // cell[0]), -(-height // cell[1])))
         touched = _touched(changed, cell)
         changes.append(_component(pixels, touched, index, source, (across, down)))
-        blocks |= np.kron(touched, np.ones(cell[::-1], dtype=np.bool_))[:height, :width]
+        blocks[touched.repeat(cell[1], axis=0).repeat(cell[0], axis=1)[:height, :width]] = True
     picture = libjpeg.replace(data, geometry, changes, coding.progressive)
     head, _ = _split(container.strip(data, source.info.orientation))
     _, body = _split(container.strip(picture, source.info.orientation))
@@ -62,8 +62,7 @@ def _touched(changed: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     (height, width), (cell_width, cell_height) = changed.shape, cell
     padded = np.pad(changed, ((0, -height % cell_height), (0, -width % cell_width)))
     down, across = padded.shape[0] // cell_height, padded.shape[1] // cell_width
-    found: np.ndarray = padded.reshape(down, cell_height, across, cell_width).any(axis=(1, 3))
-    return found
+    return np.asarray(padded.reshape(down, cell_height, across, cell_width).any(axis=(1, 3)))
 
 
 def _component(
@@ -76,7 +75,9 @@ def _component(
     rows, columns = (np.flatnonzero(touched.any(axis=axis)) for axis in (1, 0))
     top, left = rows[0], columns[0]
     cell_height, cell_width = dct.SIDE * down, dct.SIDE * across
-    window = pixels[top * cell_height : (rows[-1] + 1) * cell_height, left * cell_width : (columns[-1] + 1) * cell_width]
+    window = pixels[
+        top * cell_height : (rows[-1] + 1) * cell_height, left * cell_width : (columns[-1] + 1) * cell_width
+    ]
     # Beyond the picture's edge, its last row and column go on, as encoders do it.
     short = -window.shape[0] % cell_height, -window.shape[1] % cell_width
     plane = np.pad(_plane(window, index, source), ((0, short[0]), (0, short[1])), mode="edge")
