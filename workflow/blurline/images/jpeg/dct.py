@@ -6,7 +6,7 @@ ITU-T T.81 (JPEG), A.3.3 (forward DCT) and A.3.4 (quantisation); ITU-T T.871 (JF
 import numpy as np
 
 SIDE = 8  # samples
-_SCALE = 1 << 13  # of each of the transform's two passes
+_SCALE = 1 << 18  # of each of the transform's two passes
 _HALF, _CENTRE = 1 << 15, 128
 
 # Rows are the basis functions C(u)/2 · cos((2x + 1)uπ/16), times _SCALE.
