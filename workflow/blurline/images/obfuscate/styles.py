@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 METHODS = ("gaussian", "mosaic", "solid", "imagenet2021")
+WEAK = ("imagenet2021",)
+"""Methods that may leave a face recognisable: a release says where they were used."""
 SHAPES = ("box", "ellipse")
 MEAN = "mean"
 """The colour that stands for a face's own mean."""
