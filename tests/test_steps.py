@@ -158,6 +158,46 @@ def test_every_image_has_one_outcome_and_fails_closed(photograph: bytes) -> None
     assert decide(raw_row(text), merged_row(text), text)[0] == "withheld"
 
 
+@pytest.mark.parametrize(
+    ("changes", "want"),
+    [
+        ({}, {"method": "gaussian", "shape": "box", "sigma": 12.0, "cells": None, "colour": None}),
+        ({"method": "mosaic"}, {"method": "mosaic", "shape": "box", "sigma": None, "cells": 36, "colour": None}),
+        ({"method": "solid", "shape": "ellipse"}, {"method": "solid", "shape": "ellipse", "colour": None}),
+        ({"method": "solid", "colour": "#102030"}, {"method": "solid", "sigma": None, "colour": "#102030"}),
+        ({"classes": {"face": {"method": "solid", "colour": "#102030"}}}, {"method": "solid", "colour": "#102030"}),
+        ({"classes": {"plate": {"method": "solid"}}}, {"method": "gaussian", "sigma": 12.0}),
+    ],
+)
+def test_a_region_says_how_it_was_blurred(
+    photograph: bytes, changes: dict[str, Any], want: dict[str, Any], tmp_path: Path
+) -> None:
+    from blurline.images.decode import Limits
+    from blurline.params import Blur
+
+    face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "label": "face", "frame": -1, "blur": True}
+    style, limits = blur.style_of(Blur.model_validate(changes)), Limits(10**7, 10**7)
+    row, _ = blur.release(raw_row(photograph), merged_row(photograph, faces=[face]), photograph, style, limits)
+    tables.write(tmp_path / "x.parquet", [row], tables.BLURRED)
+    ((region,),) = tables.read(tmp_path / "x.parquet", tables.BLURRED)["regions"].to_list()
+    assert set(region) == set(tables.REGION)
+    assert {key: region[key] for key in want} == want
+
+
+def test_a_release_says_what_was_blurred_weakly() -> None:
+    regions = [[{"method": "gaussian"}, {"method": "imagenet2021"}], [{"method": "imagenet2021"}], []]
+    rows = {"action": ["blurred", "blurred", "unchanged"], "regions": regions, "faces": [2, 1, 0], "unseen": [0] * 3}
+    manifest = pl.DataFrame(rows | {"bytes": [1] * 3})
+    metrics = checksum._metrics(manifest, {}, 0, 0)
+    assert metrics["regions_blurred_weakly"] == 2
+    assert checksum._warnings(metrics) == [
+        "2 regions are blurred by a method that leaves small faces clear: docs/blurring.md"
+    ]
+    strong = checksum._metrics(manifest[2:], {}, 0, 0)
+    assert strong["regions_blurred_weakly"] == 0
+    assert checksum._warnings(strong) == []
+
+
 def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:
     for raw, merged, data in (
         (raw_row(photograph), merged_row(photograph), photograph + b"x"),

@@ -40,7 +40,10 @@ REGION: Schema = {
     "x2": pl.Int32,
     "y2": pl.Int32,
     "method": pl.String,
+    "shape": pl.String,
     "sigma": pl.Float64,
+    "cells": pl.Int32,
+    "colour": pl.String,
 }
 
 RAW: Schema = {

@@ -12,9 +12,18 @@ from blurline.images.redact import redact
 from blurline.job import Job
 from blurline.params import Blur
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "blurred"
-PARAMS = ("blur.method", "blur.strength", "blur.margin", "blur.feather")
+PARAMS = (
+    "blur.method",
+    "blur.strength",
+    "blur.cells",
+    "blur.colour",
+    "blur.shape",
+    "blur.margin",
+    "blur.feather",
+    "blur.classes",
+)
 READS = ("download", "merge")
 
 
@@ -46,7 +55,9 @@ def run(job: Job) -> None:
 
 def style_of(params: Blur) -> BlurStyle:
     """The style that the params ask for."""
-    return BlurStyle(method=params.method, strength=params.strength, margin=params.margin, feather=params.feather)
+    own = params.model_dump(exclude={"classes"})
+    classes = {label: BlurStyle(**own | override.set_keys()) for label, override in params.classes.items()}
+    return BlurStyle(**own, classes=classes)
 
 
 def release(
@@ -103,7 +114,10 @@ def release(
                 "x2": r.x2,
                 "y2": r.y2,
                 "method": r.method,
+                "shape": r.shape,
                 "sigma": r.sigma,
+                "cells": r.cells,
+                "colour": r.colour,
             }
             for r in redacted.regions
         ],

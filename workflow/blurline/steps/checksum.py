@@ -1,7 +1,7 @@
 """checksum: account for every row, check what must hold of a release, and write its manifest and checksums."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from blurline import duplicates, environment, performance, tables
 from blurline.boxes import Box
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
+from blurline.images.obfuscate import WEAK
 from blurline.job import Job
 from blurline.receipts import CLOSING, file_digest
 from blurline.sources import Shard
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 FOLDER = "release"
 PARAMS = ("dataset", "release", "review.required", "download.max_failure_rate")
 READS = ("weights", "download", "detect", "merge", "blur")
@@ -75,6 +76,7 @@ def run(job: Job) -> None:
                     "files": sorted(closings["weights"].receipt.payload),
                     "sha256": {model.name: model.sha256 for model in job.params.detect.models()},
                 },
+                "warnings": _warnings(metrics),
                 "keys": {folder: closing.receipt.key for folder, closing in closings.items()},
                 "params": _params(job),
             },
@@ -240,14 +242,22 @@ def _params(job: Job) -> dict[str, Any]:
 
 def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpinned: int) -> dict[str, Any]:
     released = manifest.filter(pl.col("action").is_in(tables.RELEASED))
+    methods = released["regions"].explode().drop_nulls().struct.field("method")
     return {
         "images": counts,
         "faces_blurred": int(released["faces"].sum()),
+        "regions_blurred_weakly": int(methods.is_in(WEAK).sum()),
         "images_waiting_for_review": waiting,
         "candidates_nobody_looked_at": int(released["unseen"].sum()),
         "unpinned_rows": unpinned,
         "released_bytes": int(released["bytes"].sum()),
     }
+
+
+def _warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """What a user of the release must know of its privacy."""
+    weak = metrics["regions_blurred_weakly"]
+    return [f"{weak} regions are blurred by a method that leaves small faces clear: docs/blurring.md"] if weak else []
 
 
 def _write_json(path: Path, data: Any) -> None:
