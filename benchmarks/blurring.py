@@ -76,7 +76,7 @@ def main() -> None:
             }
             for way in ways.values():
                 way()  # libraries load, buffers grow
-            seconds = {name: [] for name in ways}
+            seconds: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(chosen.rounds):
                 for name, way in ways.items():
                     seconds[name].append(way())

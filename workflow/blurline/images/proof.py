@@ -8,7 +8,7 @@ import numpy as np
 from blurline.images import codecs, decode
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
-from blurline.images.obfuscate import Region, residual_detail
+from blurline.images.obfuscate import Region, Residual, full_strength, residual
 from blurline.images.results import Proof
 
 DIFFERS = "the result differs from what was intended"
@@ -16,9 +16,12 @@ TOO_WEAK = "the blur leaves too much of a face"
 WEBP_TOLERANCE = 6.0
 """Mean absolute error, in levels, that coding a lossy WebP again may cause."""
 MAX_RESIDUAL = 0.2
-"""The most of `residual_detail` that may be left: a Gaussian of σ = 2 % of a face's width leaves 0.25 to 0.43."""
+"""The largest share of a face's structure that may be left: a Gaussian of σ = 2 % of its width leaves 0.25 to 0.43."""
+MAX_LEVELS = 2.0
+"""Up to so many grey levels of structure, the share does not count: nobody sees a face in that, and where there was
+not more to begin with, a blur of any strength may leave most of it."""
 MIN_FULL = 0.98
-"""The least share of a region's core that must show the blur at full strength."""
+"""The least share of a region's core that must show what was to be shown."""
 _EXTRA_DETAIL = 0.1  # rounding may add that much; an untouched face has 1
 _SPREAD = 6.0  # times the tolerance, which is a mean: a single pixel of a blur coded with loss may be off by that
 
@@ -71,27 +74,36 @@ def prove(
         When a region does not show what it was to show.
     """
     allowed = 0.0 if lossless else _SPREAD * tolerance
+    strong = full_strength(regions, *before.shape[1::-1])
     proofs = []
     for region in regions:
-        core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
+        core, mask = np.s_[region.y1 : region.y2, region.x1 : region.x2], region.core_mask()
         error = np.abs(after[core].astype(np.int16) - intended[core])
-        if error.mean() > tolerance:
+        if error[mask].mean() > tolerance:
             raise CannotRelease(DIFFERS)
-        full = float((error.reshape(*error.shape[:2], -1).max(axis=2) <= allowed).mean())
-        residual = _residual(before[core], after[core])
-        if full < MIN_FULL or residual > _residual(before[core], intended[core]) + _EXTRA_DETAIL:
+        shown = error.reshape(*error.shape[:2], -1).max(axis=2) <= allowed
+        if shown[mask].mean() < MIN_FULL:
             raise CannotRelease(DIFFERS)
-        if residual > MAX_RESIDUAL:
+        left = _left(before[core], after[core], mask)
+        if _visible(left) and left.share > _left(before[core], intended[core], mask).share + _EXTRA_DETAIL:
+            raise CannotRelease(DIFFERS)
+        if _visible(left) and left.share > MAX_RESIDUAL:
             raise TooWeak
-        proofs.append(Proof(round(full, 4), round(residual, 4)))
+        full = (shown & strong[core])[mask].mean()
+        proofs.append(Proof(round(float(full), 4), round(left.share, 4)))
     return proofs
 
 
-def _residual(before: np.ndarray, after: np.ndarray) -> float:
-    """`residual_detail`, and of a CMYK picture the black plane's too if that is larger."""
+def _visible(left: Residual) -> bool:
+    return left.levels > MAX_LEVELS
+
+
+def _left(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> Residual:
+    """What is left of the structure; of a CMYK picture that of the black plane, if it is more."""
     if before.ndim == 3 and before.shape[2] == 4:
-        return max(residual_detail(before[:, :, at], after[:, :, at]) for at in (np.s_[:3], 3))
-    return residual_detail(before, after)
+        planes = (residual(before[:, :, at], after[:, :, at], mask) for at in (np.s_[:3], 3))
+        return max(planes, key=lambda left: left.levels)
+    return residual(before, after, mask)
 
 
 def equal(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> bool:

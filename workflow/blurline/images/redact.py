@@ -13,8 +13,8 @@ from blurline.images.containers import webp
 from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
 from blurline.images.jpeg.redact import redact as redact_jpeg
-from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
-from blurline.images.proof import DIFFERS
+from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, stronger, touched
+from blurline.images.proof import DIFFERS, TooWeak
 from blurline.images.results import Outside, Redacted
 
 
@@ -22,7 +22,8 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
     """Blur these faces and strip everything that is not picture.
 
     Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again. With boxes the format
-    and its coding choices stay: a JPEG's tables and sampling, lossless remains lossless.
+    and its coding choices stay: a JPEG's tables and sampling, lossless remains lossless. Where the proof finds too much
+    left of a face, the blur is made stronger until it does not.
 
     Parameters
     ----------
@@ -48,6 +49,17 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
         raise CannotRelease("transparency is not supported yet")
     if not targets:
         return _unchanged(data, source, limits)
+    while True:
+        try:
+            return _redacted(data, source, targets, style, limits)
+        except TooWeak:
+            harder = stronger(style)
+            if harder is None:
+                raise
+            style = harder
+
+
+def _redacted(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
     try:
         blurred = redact_jpeg if source.info.format == "JPEG" else _blurred
         return blurred(data, source, targets, style, limits)
