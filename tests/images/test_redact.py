@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from blurline.images import CannotRelease, codecs, containers, decode, proof, redact
 from blurline.images.containers import webp
@@ -42,9 +42,9 @@ def released(data: bytes, boxes: Boxes, style: BlurStyle = STYLE) -> Redacted:
     return redact.redact(data, [Target(*box) for box in boxes], style, LIMITS)
 
 
-def refused(data: bytes, boxes: Boxes) -> str:
+def refused(data: bytes, boxes: Boxes, style: BlurStyle = STYLE) -> str:
     with pytest.raises(CannotRelease) as caught:
-        released(data, boxes)
+        released(data, boxes, style)
     return caught.value.reason
 
 
@@ -254,13 +254,31 @@ def test_nothing_of_a_real_face_is_left(file_format: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
-def test_a_blur_that_hides_nothing_is_withheld(file_format: str) -> None:
-    """However the params came to say so: a library that weakens its blur is found out too."""
+def test_a_blur_that_hides_too_little_is_made_stronger(file_format: str) -> None:
     data = saved(astronaut(), file_format)
     weak = BlurStyle(method="gaussian", strength=0.005, margin=0.1, feather=0.1)
-    with pytest.raises(CannotRelease, match="the blur leaves too much of a face"):
-        released(data, [(175, 53, 275, 180)], weak)
-    released(data, [(175, 53, 275, 180)])
+    (region,), (shown,) = (lambda result: (result.regions, result.proofs))(released(data, [FACE], weak))
+    assert region.method == "gaussian"
+    assert region.sigma is not None
+    assert region.sigma / (FACE[3] - FACE[1]) in (0.04, 0.08)  # doubled until enough
+    assert shown.residual < proof.MAX_RESIDUAL
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_a_library_that_blurs_no_more_is_found_out(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One colour needs no library."""
+    monkeypatch.setattr(ImageFilter, "GaussianBlur", lambda _: ImageFilter.BoxBlur(0))
+    (region,) = released(saved(astronaut(), file_format), [FACE]).regions
+    assert region.method == "solid"
+
+
+def test_what_cannot_be_made_stronger_is_withheld() -> None:
+    """ImageNet's formula leaves a small face beside a large one nearly as it was."""
+    style = BlurStyle(method="imagenet2021", strength=1, margin=0, feather=0)
+    data = saved(astronaut(), "JPEG")
+    assert released(data, [FACE], style).proofs[0].full < 1
+    small = (300, 430, 330, 460)
+    assert refused(data, [(0, 0, 300, 300), small], style) == proof.TOO_WEAK
 
 
 @pytest.mark.parametrize("leaky", [leaky_jpeg, leaky_png, leaky_webp])
@@ -409,7 +427,7 @@ def test_a_writer_that_cheats_is_caught(fmt: str, monkeypatch: pytest.MonkeyPatc
     good = saved(blurred, fmt, **kept)
     if fmt == "JPEG":
         written = blocks.replace(data, decode.load(data, LIMITS), blurred, mask)
-        good, mask = written.data, written.blocks
+        good, mask = written.data, written.reached
     cheats = [
         data,
         saved(weak, fmt, **kept),

@@ -30,7 +30,9 @@ def test_coefficients_are_those_that_make_the_picture() -> None:
 def test_only_the_blocks_named_are_replaced(progressive: bool) -> None:
     new = np.zeros((2, libjpeg.BLOCK), np.int16)
     new[:, 0] = 100, -1000
-    result = libjpeg.replace(GREY, WHOLE, [{3: (np.array([0, 5]), new)}], progressive)
+    where = np.zeros((DOWN, ACROSS), np.bool_)
+    where[3, [0, 5]] = True
+    result = libjpeg.replace(GREY, WHOLE, [(where, new)], progressive)
     (before,), (after,) = libjpeg.coefficients(GREY, WHOLE), libjpeg.coefficients(result, WHOLE)
     changed = np.argwhere((before != after).any(axis=2)).tolist()
     assert changed == [[3, 0], [3, 5]]

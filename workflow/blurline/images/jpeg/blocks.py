@@ -15,10 +15,10 @@ SAMPLING = "JPEG sampling with faces is not supported yet"
 
 @dataclass(frozen=True)
 class Written:
-    """A JPEG with some blocks replaced, and which pixels these hold: bool (H, W), as stored."""
+    """A JPEG with some blocks replaced, and which pixels these reach when a decoder smooths chroma: bool (H, W)."""
 
     data: bytes
-    blocks: np.ndarray
+    reached: np.ndarray
 
 
 def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarray) -> Written:
@@ -41,36 +41,50 @@ def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarra
     coding = codecs.jpeg_coding(source.image)
     height, width = changed.shape
     geometry, changes = [], []
-    blocks: np.ndarray = np.zeros((height, width), dtype=np.bool_)
+    coarsest = (dct.SIDE, dct.SIDE)
     for index, (share_across, share_down) in enumerate(coding.sampling):
         if share_across.numerator != 1 or share_down.numerator != 1:
             raise CannotRelease(SAMPLING)
         across, down = share_across.denominator, share_down.denominator
         cell = dct.SIDE * across, dct.SIDE * down
+        coarsest = max(coarsest[0], cell[0]), max(coarsest[1], cell[1])
         geometry.append(libjpeg.Geometry(-(-width // cell[0]), -(-height // cell[1])))
         touched = _touched(changed, cell)
-        changes.append(_component(pixels, touched, index, source, (across, down)))
-        blocks[touched.repeat(cell[1], axis=0).repeat(cell[0], axis=1)[:height, :width]] = True
+        changes.append((touched, _component(pixels, touched, index, source, (across, down))))
     picture = libjpeg.replace(data, geometry, changes, coding.progressive)
     head, _ = _split(container.strip(data, source.info.orientation))
-    _, body = _split(container.strip(picture, source.info.orientation))
-    return Written(head + body, blocks)
+    _, body = _split(picture)
+    return Written(head + body, _with_neighbours(_touched(changed, coarsest), coarsest)[:height, :width])
 
 
 def _touched(changed: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     """Which blocks hold a changed pixel: bool (blocks down, blocks across) for cells of (width, height) pixels."""
     (height, width), (cell_width, cell_height) = changed.shape, cell
-    padded = np.pad(changed, ((0, -height % cell_height), (0, -width % cell_width)))
-    down, across = padded.shape[0] // cell_height, padded.shape[1] // cell_width
-    return np.asarray(padded.reshape(down, cell_height, across, cell_width).any(axis=(1, 3)))
+    padded = np.zeros((height + -height % cell_height, width + -width % cell_width), dtype=np.bool_)
+    padded[:height, :width] = changed
+    # Eight pixels of a row at once.
+    eights = padded.view(np.uint64).reshape(padded.shape[0] // cell_height, cell_height, -1)
+    rows = np.bitwise_or.reduce(eights, axis=1) != 0
+    return np.asarray(rows.reshape(rows.shape[0], -1, cell_width // dct.SIDE).any(axis=2))
+
+
+def _with_neighbours(touched: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
+    """These cells and those around them, in pixels: bool (H, W) or a little larger."""
+    grown = touched.copy()
+    grown[1:] |= touched[:-1]
+    grown[:-1] |= touched[1:]
+    once = grown.copy()
+    grown[:, 1:] |= once[:, :-1]
+    grown[:, :-1] |= once[:, 1:]
+    return grown.repeat(cell[1], axis=0).repeat(cell[0], axis=1)
 
 
 def _component(
     pixels: np.ndarray, touched: np.ndarray, index: int, source: Decoded, share: tuple[int, int]
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """New coefficients for the touched blocks of one component."""
+) -> np.ndarray:
+    """New coefficients for the touched blocks of one component, in their order: int16 (N, 64)."""
     if not touched.any():
-        return {}
+        return np.empty((0, libjpeg.BLOCK), np.int16)
     across, down = share
     rows, columns = (np.flatnonzero(touched.any(axis=axis)) for axis in (1, 0))
     top, left = rows[0], columns[0]
@@ -82,11 +96,7 @@ def _component(
     short = -window.shape[0] % cell_height, -window.shape[1] % cell_width
     plane = np.pad(_plane(window, index, source), ((0, short[0]), (0, short[1])), mode="edge")
     new = dct.transformed(dct.reduced(plane, across, down), np.array(codecs.jpeg_coding(source.image).tables[index]))
-    changes = {}
-    for row in rows:
-        (at,) = np.nonzero(touched[row])
-        changes[int(row)] = (at, new[row - top, at - left])
-    return changes
+    return np.asarray(new[touched[top : rows[-1] + 1, left : columns[-1] + 1]])
 
 
 def _plane(window: np.ndarray, index: int, source: Decoded) -> np.ndarray:

@@ -14,7 +14,7 @@ _BASIS = np.rint(
     _SCALE
     * np.cos(np.outer(np.arange(SIDE), 2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE))
     * np.where(np.arange(SIDE) == 0, np.sqrt(1 / SIDE), 0.5)[:, None]
-).astype(np.int64)
+)
 
 # Kb, Kr of BT.601 in 1/65536, as JFIF has them: rows Y, Cb, Cr; columns R, G, B. Each row sums to 65536 or to 0.
 _YCC = np.array([[19595, 38470, 7471], [-11059, -21709, 32768], [32768, -27439, -5329]], dtype=np.int32)
@@ -31,13 +31,11 @@ def ycc(rgb: np.ndarray, component: int) -> np.ndarray:
 
 def reduced(plane: np.ndarray, across: int, down: int) -> np.ndarray:
     """Means of `down` × `across` samples: uint8 (H, W), multiples of both, to int64 (H / down, W / across)."""
-    if across == down == 1:
-        return plane.astype(np.int64)
-    height, width = plane.shape
-    sums = plane.reshape(height // down, down, width // across, across).sum(axis=(1, 3), dtype=np.int64)
+    wide = plane.astype(np.int64)
+    rows = sum((wide[at::down] for at in range(1, down)), wide[::down])
+    sums = sum((rows[:, at::across] for at in range(1, across)), rows[:, ::across])
     count = across * down
-    means: np.ndarray = (sums + count // 2) // count
-    return means
+    return np.asarray((sums + count // 2) // count)
 
 
 def transformed(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -55,8 +53,9 @@ def transformed(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
     int16, shape (down, across, 64), natural order.
     """
     down, across = plane.shape[0] // SIDE, plane.shape[1] // SIDE
-    blocks = (plane - _CENTRE).reshape(down, SIDE, across, SIDE).swapaxes(1, 2)
-    scaled = (_BASIS @ blocks @ _BASIS.T).reshape(down, across, SIDE * SIDE)
+    blocks = (plane - _CENTRE).reshape(down, SIDE, across, SIDE).swapaxes(1, 2).astype(np.float64)
+    # Whole numbers below 2⁵³: exact in whatever order they are added up, and quicker than integers.
+    scaled = (_BASIS @ blocks @ _BASIS.T).reshape(down, across, SIDE * SIDE).astype(np.int64)
     steps = table.astype(np.int64) * (_SCALE * _SCALE)
     # Rounded half away from zero, as encoders do.
     quantised: np.ndarray = ((2 * np.abs(scaled) + steps) // (2 * steps) * np.sign(scaled)).astype(np.int16)

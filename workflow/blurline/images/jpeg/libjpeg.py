@@ -12,7 +12,7 @@ files do. So what is public here runs in a child process.
 import ctypes
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ BLOCK = 64  # coefficients
 _ROOM = 4096  # bytes for any of libjpeg's structs
 _ERROR_SIZE, _MESSAGE, _WARNINGS = 168, 40, 128  # of jpeg_error_mgr: its size, msg_code and num_warnings
 _MEMORY = 8  # of both structs: where the memory manager is
-_ACCESS = 64  # of jpeg_memory_mgr: access_virt_barray
+_ACCESS, _LIMIT = 64, 88  # of jpeg_memory_mgr: access_virt_barray, max_memory_to_use
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Geometry:
     down: int
 
 
-Blocks = Mapping[int, tuple[np.ndarray, np.ndarray]]
-"""By block row: the columns (N,) and their new coefficients, int16 (N, 64) in natural order."""
+Blocks = tuple[np.ndarray, np.ndarray]
+"""Which blocks to replace, bool (down, across), and in their order the new ones: int16 (N, 64) in natural order."""
 
 
 @apart
@@ -96,16 +96,13 @@ def replace(data: bytes, components: Sequence[Geometry], changes: Sequence[Block
         When libjpeg warned about the data, or the result is not what was meant.
     """
     with _reading(data) as source:
-        for index, blocks in enumerate(changes):
-            for row, (columns, coefficients) in blocks.items():
-                source.row(index, row, components[index].across, writable=True)[columns] = coefficients
+        for index, (where, new) in enumerate(changes):
+            source.component(index, components[index])[where] = new
         result = source.written(progressive)
         with _reading(result) as again:
             for index, component in enumerate(components):
-                for row in range(component.down):
-                    want = source.row(index, row, component.across)
-                    if not np.array_equal(want, again.row(index, row, component.across)):
-                        raise CannotRelease("the JPEG's coefficients could not be kept")
+                if not np.array_equal(source.component(index, component), again.component(index, component)):
+                    raise CannotRelease("the JPEG's coefficients could not be kept")
     return result
 
 
@@ -119,10 +116,7 @@ def coefficients(data: bytes, components: Sequence[Geometry]) -> list[np.ndarray
         When libjpeg warned about the data.
     """
     with _reading(data) as source:
-        return [
-            np.stack([source.row(index, row, component.across) for row in range(component.down)])
-            for index, component in enumerate(components)
-        ]
+        return [source.component(index, component).copy() for index, component in enumerate(components)]
 
 
 class _Source:
@@ -130,15 +124,21 @@ class _Source:
 
     def __init__(self, native: "_Native", struct: Any, arrays: int) -> None:
         self._native, self._struct, self._arrays = native, struct, arrays
-        memory = _pointer_at(ctypes.addressof(struct) + _MEMORY)
-        self._access = _Access(_pointer_at(memory + _ACCESS))
+        self._access = _Access(_pointer_at(_pointer_at(ctypes.addressof(struct) + _MEMORY) + _ACCESS))
 
-    def row(self, component: int, row: int, across: int, writable: bool = False) -> np.ndarray:
-        """A block row: int16 (across, 64), valid until the next call that this one or the writer makes."""
-        array = _pointer_at(self._arrays + component * ctypes.sizeof(ctypes.c_void_p))
-        rows = self._access(ctypes.addressof(self._struct), array, row, 1, writable)
-        samples = (ctypes.c_int16 * (across * BLOCK)).from_address(int(rows[0] or 0))
-        return np.ctypeslib.as_array(samples).reshape(across, BLOCK)
+    def component(self, index: int, geometry: Geometry) -> np.ndarray:
+        """A component's blocks, int16 (down, across, 64): libjpeg's own memory, while this is open."""
+        array = _pointer_at(self._arrays + index * ctypes.sizeof(ctypes.c_void_p))
+        first = ctypes.cast(self._access(ctypes.addressof(self._struct), array, 0, 1, True), ctypes.c_void_p).value
+        # All rows are in memory, as no limit was set (jmemnobs.c), and this is the list of where they begin.
+        rows = np.ctypeslib.as_array((ctypes.c_uint64 * geometry.down).from_address(int(first or 0)))
+        steps = np.diff(rows.astype(np.int64))
+        step = int(steps[0]) if steps.size else geometry.across * BLOCK * 2
+        if (steps != step).any():  # allocated in several pieces: more than a gigabyte
+            raise CannotRelease("JPEG too large")
+        size = (geometry.down - 1) * step + geometry.across * BLOCK * 2
+        memory = np.ctypeslib.as_array((ctypes.c_int16 * (size // 2)).from_address(int(rows[0])))
+        return np.lib.stride_tricks.as_strided(memory, (geometry.down, geometry.across, BLOCK), (step, BLOCK * 2, 2))
 
     def written(self, progressive: bool) -> bytes:
         """A file with the coefficients as they are now."""
@@ -171,6 +171,7 @@ def _reading(data: bytes) -> Iterator[_Source]:
     library, layout = native.library, native.layout
     library.jpeg_CreateDecompress(struct, layout.version, ctypes.c_size_t(layout.decompress))
     try:
+        ctypes.c_long.from_address(_pointer_at(ctypes.addressof(struct) + _MEMORY) + _LIMIT).value = 0
         library.jpeg_mem_src(struct, data, ctypes.c_ulong(len(data)))
         library.jpeg_read_header(struct, 1)
         arrays = library.jpeg_read_coefficients(struct)

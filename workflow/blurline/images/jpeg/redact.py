@@ -25,7 +25,8 @@ def redact(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurS
     """
     turn = source.info.orientation
     # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
-    before = exif.to_displayed(np.asarray(source.image), turn)
+    stored = np.asarray(source.image)
+    before = exif.to_displayed(stored, turn)
     intended, regions = obfuscate(before, targets, style)
     changed = exif.to_stored(touched(regions, *before.shape[1::-1]), turn)
     written = blocks.replace(data, source, exif.to_stored(intended, turn), changed)
@@ -35,29 +36,9 @@ def redact(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurS
         raise CannotRelease(proof.DIFFERS)
     if codecs.jpeg_coding(again.image) != coding:
         raise CannotRelease("JPEG coding could not be kept")
-    stored = np.asarray(again.image)
-    # Equal coefficients are equal pixels, except where the neighbours' chroma is smoothed into them.
-    if not proof.equal(stored, np.asarray(source.image), ~_grown(written.blocks, _reach(coding))):
+    released = np.asarray(again.image)
+    if not proof.equal(released, stored, ~written.reached):
         raise CannotRelease(proof.DIFFERS)
-    proofs = proof.prove(
-        before, intended, exif.to_displayed(stored, turn), regions, proof.jpeg_tolerance(coding), lossless=False
-    )
+    after = exif.to_displayed(released, turn)
+    proofs = proof.prove(before, intended, after, regions, proof.jpeg_tolerance(coding), lossless=False)
     return Redacted(written.data, regions, proofs, Outside.COEFFICIENTS)
-
-
-def _reach(coding: codecs.JpegCoding) -> int:
-    """Pixels that one sample of the coarsest component reaches beyond its own when a decoder smooths."""
-    return 2 * max(max(across.denominator, down.denominator) for across, down in coding.sampling) - 2
-
-
-def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """The mask grown by so many pixels on every side: bool (H, W)."""
-    grown = mask.copy()
-    for axis in (0, 1):
-        moved = np.moveaxis(grown, axis, 0)
-        for _ in range(pixels):
-            once = moved.copy()
-            once[1:] |= moved[:-1]
-            once[:-1] |= moved[1:]
-            moved[...] = once
-    return grown
