@@ -1,9 +1,11 @@
 """Single steps, run in this process on small projects: weights, download's records, checksum's invariants."""
 
+import ctypes
 import hashlib
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,9 +21,12 @@ from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed
+from blurline.images.isolated import CRASHED, Worker
+from blurline.images.results import Redacted
 from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
+from tests.images.samples import LIMITS, STYLE
 from tests.workflow.project import small_images
 
 SHA = "a" * 64
@@ -187,15 +192,52 @@ def test_a_region_says_how_it_was_blurred(
 def test_a_release_says_what_was_blurred_weakly() -> None:
     regions = [[{"method": "gaussian"}, {"method": "imagenet2021"}], [{"method": "imagenet2021"}], []]
     rows = {"action": ["blurred", "blurred", "unchanged"], "regions": regions, "faces": [2, 1, 0], "unseen": [0] * 3}
-    manifest = pl.DataFrame(rows | {"bytes": [1] * 3})
+    outside = ["coefficients", "bounded", "coefficients"]
+    manifest = pl.DataFrame(rows | {"bytes": [1] * 3, "outside": outside, "outside_db": [None, 41.5, None]})
     metrics = checksum._metrics(manifest, {}, 0, 0)
     assert metrics["regions_blurred_weakly"] == 2
+    assert metrics["unchanged_outside"] == {"coefficients": 2, "pixels": 0, "bounded": 1}
+    assert metrics["least_db_outside"] == 41.5
     assert checksum._warnings(metrics) == [
         "2 regions are blurred by a method that leaves small faces clear: docs/blurring.md"
     ]
     strong = checksum._metrics(manifest[2:], {}, 0, 0)
     assert strong["regions_blurred_weakly"] == 0
     assert checksum._warnings(strong) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "proven"),
+    [
+        ({}, True),
+        ({"full": 0.9}, False),
+        ({"full": None}, False),
+        ({"residual": None}, False),
+        ({"full": 0.3, "method": "imagenet2021"}, True),
+    ],
+)
+def test_checksum_releases_no_region_without_a_proof(changes: dict[str, Any], proven: bool) -> None:
+    region = dict.fromkeys(tables.REGION) | {"x1": 1, "y1": 2, "method": "solid", "full": 1.0, "residual": 0.0}
+    row = dict.fromkeys(tables.BLURRED) | {"image_id": "a", "action": "blurred", "outside": "pixels"}
+    table = pl.DataFrame([row | {"regions": [region | changes]}], dict(tables.BLURRED))
+    with nullcontext() if proven else pytest.raises(BlurlineError, match="a: region at 1, 2: released, and not proven"):
+        checksum.check_proofs(table)
+    with pytest.raises(BlurlineError, match="a: released, and nothing says"):
+        checksum.check_proofs(table.with_columns(outside=pl.lit(None, pl.String)))
+
+
+def test_a_crash_over_one_image_costs_that_image(photograph: bytes) -> None:
+    """Here the native code is told to crash; what a real crash leaves is the same."""
+    with Worker() as worker:
+        raw, merged = raw_row(photograph), merged_row(photograph)
+
+        def crash(*_: object) -> Redacted:
+            return worker.call(ctypes.string_at, 0)  # type: ignore[return-value]
+
+        row, released = blur.release(raw, merged, photograph, STYLE, LIMITS, crash)
+        assert (row["action"], row["reason"], released) == ("withheld", CRASHED, None)
+        row, released = blur.release(raw, merged, photograph, STYLE, LIMITS, worker.call)
+        assert (row["action"], released is None) == ("unchanged", False)
 
 
 def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:

@@ -44,6 +44,8 @@ REGION: Schema = {
     "sigma": pl.Float64,
     "cells": pl.Int32,
     "colour": pl.String,
+    "full": pl.Float64,
+    "residual": pl.Float64,
 }
 
 RAW: Schema = {
@@ -89,6 +91,8 @@ BLURRED: Schema = {
     "reason": pl.String,
     "sha256_release": pl.String,
     "bytes": pl.Int64,
+    "outside": pl.String,
+    "outside_db": pl.Float64,
     "regions": pl.List(pl.Struct(dict(REGION))),
 }
 

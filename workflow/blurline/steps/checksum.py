@@ -12,6 +12,8 @@ from blurline.boxes import Box
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.images.obfuscate import WEAK
+from blurline.images.proof import MIN_FULL
+from blurline.images.results import Outside
 from blurline.job import Job
 from blurline.receipts import CLOSING, file_digest
 from blurline.sources import Shard
@@ -110,6 +112,7 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
         if table["image_id"].to_list() != shard.image_ids:
             raise BlurlineError(f"data/{folder}/{shard.name}.parquet: not one row per manifest row, in order")
     check_released(merged, blurred)
+    check_proofs(blurred)
     extra = [c for c in job.params.release.public_columns if c not in ("url", "sha256")]
     return pl.concat(
         [
@@ -152,6 +155,24 @@ def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
             box = Box(face["x1"], face["y1"], face["x2"], face["y2"])
             if face["blur"] and not any(region.contains(box) for region in regions):
                 raise BlurlineError(f"{row['image_id']}: box {face['box_id']} was to be blurred and is not")
+
+
+def check_proofs(blurred: pl.DataFrame) -> None:
+    """Every region of a released image was measured in the bytes released, and shows the blur at full strength.
+
+    Raises
+    ------
+    BlurlineError
+        Naming the first image of which that does not hold.
+    """
+    for row in blurred.filter(pl.col("action").is_in(tables.RELEASED)).iter_rows(named=True):
+        if row["outside"] not in list(Outside):
+            raise BlurlineError(f"{row['image_id']}: released, and nothing says what became of it outside its regions")
+        for region in row["regions"]:
+            proven = region["full"] is not None and region["residual"] is not None
+            if not proven or (region["full"] < MIN_FULL and region["method"] not in WEAK):
+                at = f"{region['x1']}, {region['y1']}"
+                raise BlurlineError(f"{row['image_id']}: region at {at}: released, and not proven to be blurred")
 
 
 def check_duplicates(manifest: pl.DataFrame) -> None:
@@ -247,6 +268,9 @@ def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpin
         "images": counts,
         "faces_blurred": int(released["faces"].sum()),
         "regions_blurred_weakly": int(methods.is_in(WEAK).sum()),
+        # By what was found equal outside of the regions; see `blurline.images.results.Outside`.
+        "unchanged_outside": {str(kind): int((released["outside"] == kind).sum()) for kind in Outside},
+        "least_db_outside": released["outside_db"].min(),
         "images_waiting_for_review": waiting,
         "candidates_nobody_looked_at": int(released["unseen"].sum()),
         "unpinned_rows": unpinned,

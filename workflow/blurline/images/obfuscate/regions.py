@@ -51,6 +51,8 @@ class Region:
         Of a mosaic: no cell is narrower, in pixels, but where the core is; None if the method has none.
     colour
         ``#rrggbb`` if one was asked for.
+    frame
+        -1 for every frame.
     """
 
     x1: int
@@ -64,6 +66,7 @@ class Region:
     outline: Rectangle | None = None
     cell: int | None = None
     colour: str | None = None
+    frame: int = ALL_FRAMES
 
     @property
     def core(self) -> Rectangle:
