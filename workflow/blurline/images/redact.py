@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blurline.boxes import ALL_FRAMES
 from blurline.images import codecs, containers, decode, proof
 from blurline.images import orientation as exif
+from blurline.images.animation import redact as animation
 from blurline.images.containers import webp
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
@@ -19,10 +21,19 @@ from blurline.images.proof import DIFFERS
 
 @dataclass(frozen=True)
 class Redacted:
-    """The file to release, and what was blurred in it, in pixels of the displayed image."""
+    """The file to release, and what was blurred in it, in pixels of the displayed image.
+
+    ``frames``: the frame of each region, -1 if every frame has it; empty where there is but one frame.
+    """
 
     data: bytes
     regions: list[Region]
+    frames: tuple[int, ...] = ()
+
+    @property
+    def placed(self) -> list[tuple[int, Region]]:
+        """Each region with its frame."""
+        return list(zip(self.frames or [ALL_FRAMES] * len(self.regions), self.regions, strict=True))
 
 
 def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
@@ -46,8 +57,9 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
         When no safe release of this kind of image exists yet, or the result is not what it should be.
     """
     source = decode.load(data, limits)
-    if source.info.frames > 1:
-        raise CannotRelease("several frames are not supported yet")
+    if source.info.frames > 1 or (source.info.format == "GIF" and targets):
+        result, placed = animation.redact(data, source, targets, style, limits)
+        return Redacted(result, [region for _, region in placed], tuple(frame for frame, _ in placed))
     if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
         raise CannotRelease(f"{source.info.format} is not supported yet")
     if not source.opaque:

@@ -12,7 +12,7 @@ from blurline.images.redact import redact
 from blurline.job import Job
 from blurline.params import Blur
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "blurred"
 PARAMS = ("blur.method", "blur.strength", "blur.margin", "blur.feather")
 READS = ("download", "merge")
@@ -97,7 +97,7 @@ def release(
         "bytes": len(redacted.data),
         "regions": [
             {
-                "frame": -1,
+                "frame": frame,
                 "x1": r.x1,
                 "y1": r.y1,
                 "x2": r.x2,
@@ -105,7 +105,7 @@ def release(
                 "method": r.method,
                 "sigma": r.sigma,
             }
-            for r in redacted.regions
+            for frame, r in redacted.placed
         ],
     }
     return row, redacted.data

@@ -1,0 +1,154 @@
+"""Several frames in, a releasable file of the same frames out, proven by decoding it again, frame by frame.
+
+What leaves is what the detector saw: frames are blurred as they are shown, and written anew from these pixels. So no
+viewer shows anything else, and nothing lies under what is shown. All files written here are upright.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from blurline.boxes import ALL_FRAMES
+from blurline.images import decode, proof
+from blurline.images.animation import gif, png, tiff, webp
+from blurline.images.animation.frame import Frame, Opener
+from blurline.images.decode import Decoded, Limits, Undecodable
+from blurline.images.errors import CannotRelease
+from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
+from blurline.images.proof import DIFFERS
+
+_WRITERS: dict[str, Opener] = {"GIF": gif.Writer, "PNG": png.Writer, "WEBP": webp.Writer, "TIFF": tiff.Writer}
+
+FORMATS = frozenset(_WRITERS)
+"""Formats of which several frames can be released."""
+
+Placed = tuple[int, Region]
+"""A region and its frame, -1 if every frame has it."""
+
+
+def redact(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits
+) -> tuple[bytes, list[Placed]]:
+    """Blur each frame's faces and strip everything that is not picture, duration or loop count.
+
+    Outside of what is blurred, every pixel of every frame stays, but in frames of a lossy WebP, which are coded
+    again. Where the colours of a GIF frame do not suffice, the blurred pixels get the nearest ones.
+
+    Parameters
+    ----------
+    data, source
+        A whole file, and its first frame.
+    targets
+        What to blur, in pixels of the frames as displayed.
+
+    Raises
+    ------
+    Undecodable
+        When a frame is damaged, or the frames together are over the limits.
+    CannotRelease
+        When no safe release of this kind of file exists yet, or the result is not what it should be.
+    """
+    info = source.info
+    if info.format not in FORMATS:
+        raise CannotRelease("several frames are not supported yet")
+    if any(target.frame != ALL_FRAMES and not 0 <= target.frame < info.frames for target in targets):
+        raise CannotRelease("a box is in a frame that is not there")
+    try:
+        stripped = webp.strip(data, source) if info.format == "WEBP" and not targets else None
+        if stripped is not None:
+            _prove(data, stripped, [], style, limits, None)
+            return stripped, []
+        result, shown, regions = _written(data, source, targets, style, limits)
+    except (CannotRelease, Undecodable):
+        raise
+    except Exception as error:  # Pillow's encoders raise as many kinds as its decoders
+        raise CannotRelease(f"{info.format} could not be written") from error
+    _prove(data, result, targets, style, limits, shown)
+    return result, _placed(regions)
+
+
+def _written(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits
+) -> tuple[bytes, list[bytes | None], list[list[Region]]]:
+    """The file; the digest of each frame's pixels, or None where they are coded with loss; each frame's regions."""
+    writer = _WRITERS[source.info.format](data, source, not targets)
+    shown: list[bytes | None] = []
+    regions = []
+    for index, frame in enumerate(decode.frames(data, limits)):
+        _check(frame)
+        _, pixels, done, mask = _blurred(frame, index, targets, style)
+        written = writer.add(Frame(frame, pixels, mask))
+        shown.append(None if written is None else _digest(written))
+        regions.append(done)
+    return writer.close(), shown, regions
+
+
+def _check(frame: Decoded) -> None:
+    if not frame.opaque:
+        # Under transparency the detector and a viewer see different pictures.
+        raise CannotRelease("transparency is not supported yet")
+    if frame.bits > 8 or frame.image.mode not in ("1", "L", "P", "RGB", "LA", "RGBA"):
+        raise CannotRelease(f"several frames of this {frame.info.format} variant are not supported yet")
+
+
+def _blurred(
+    frame: Decoded, index: int, targets: Sequence[Target], style: BlurStyle
+) -> tuple[np.ndarray, np.ndarray, list[Region], np.ndarray]:
+    """A frame before and after, its regions, and where it may have changed."""
+    before = decode.upright_rgb(frame)
+    here = [target for target in targets if target.frame in (ALL_FRAMES, index)]
+    try:
+        pixels, regions = obfuscate(before, here, style) if here else (before, [])
+    except ValueError as error:
+        raise CannotRelease("a box is empty or outside the image") from error
+    return before, pixels, regions, touched(regions, before.shape[1], before.shape[0])
+
+
+def _placed(regions: list[list[Region]]) -> list[Placed]:
+    """The regions of all frames in order; one that every frame has is there once."""
+    always = [region for region in regions[0] if all(region in others for others in regions[1:])]
+    some = [(index, region) for index, each in enumerate(regions) for region in each if region not in always]
+    return [*((ALL_FRAMES, region) for region in always), *some]
+
+
+def _prove(
+    data: bytes,
+    result: bytes,
+    targets: Sequence[Target],
+    style: BlurStyle,
+    limits: Limits,
+    shown: list[bytes | None] | None,
+) -> None:
+    """Decode the result beside its source; `shown` as from `_written`, None when every frame must be as it was."""
+    sources = decode.frames(data, limits)
+    # Bytes are not limited: a new coding may be larger than the old.
+    results = decode.frames(result, Limits(len(result), limits.max_pixels))
+    for index, source in enumerate(sources):
+        try:
+            again = next(results)
+        except (StopIteration, Undecodable) as error:
+            raise CannotRelease(DIFFERS) from error
+        before, intended, regions, mask = _blurred(source, index, targets, style)
+        if _outline(again) != _outline(source) or not again.opaque or again.profile != source.profile:
+            raise CannotRelease(DIFFERS)
+        after = decode.upright_rgb(again)
+        wanted = _digest(before) if shown is None else shown[index]
+        if wanted is None:
+            proof.close_enough(before, intended, after, regions, proof.WEBP_TOLERANCE)
+        elif _digest(after) != wanted or not np.array_equal(after[~mask], before[~mask]):
+            raise CannotRelease(DIFFERS)
+        proof.gone(before, after, regions)
+    if next(results, None) is not None:
+        raise CannotRelease(DIFFERS)
+
+
+def _outline(frame: Decoded) -> tuple[object, ...]:
+    """What must be equal of a frame besides its pixels."""
+    info = frame.info
+    loop, duration = frame.image.info.get("loop"), frame.image.info.get("duration") or 0
+    return info.format, info.width, info.height, info.frames, loop, duration
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    return hashlib.sha256(pixels.tobytes()).digest()
