@@ -239,8 +239,14 @@ def test_more_colours_than_a_palette_has_where_frames_draw_only_what_changes() -
     data = joined(first, piece_of(second, 30), width=90)
     before = shown(data).frames
     assert len(np.unique(before[1].reshape(-1, 3), axis=0)) > 256
-    for targets in ([], [Target(35, 5, 60, 30, "face", 1)]):
+    # What is blurred in the first frame alone could not be shown again beside the second's colours: blurred in both.
+    for targets, where in (
+        ([], []),
+        ([Target(35, 5, 60, 30, "face", 1)], [1]),
+        ([Target(5, 5, 25, 25, "face", 0)], [-1]),
+    ):
         result = released(data, targets)
+        assert [frame for frame, _ in result.placed] == where
         for n, (old, new) in enumerate(zip(before, shown(result.data).frames, strict=True)):
             outside = ~touched(of_frame(result, n), 90, 40)
             assert np.array_equal(old[outside], new[outside])

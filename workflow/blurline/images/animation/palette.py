@@ -6,6 +6,7 @@ from PIL import Image
 from blurline.images.errors import CannotRelease
 
 MOST = 256
+TOO_MANY = "a frame has more than 256 colours"
 _AT_ONCE = 1 << 12  # colours compared with the palette at a time
 
 
@@ -41,7 +42,7 @@ def indexed(pixels: np.ndarray, drawn: np.ndarray, free: np.ndarray) -> tuple[np
         tries.append((most - len(fixed), mask, fixed))
     room, mask, fixed = max(tries, key=lambda one: one[0])
     if room < 0:
-        raise CannotRelease("a frame has more than 256 colours")
+        raise CannotRelease(TOO_MANY)
     colours = np.union1d(fixed, _few(pixels[mask & free], room)) if room else fixed
     inside = mask & free
     packed[inside] = _nearest(packed[inside], colours)

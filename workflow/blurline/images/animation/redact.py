@@ -11,7 +11,7 @@ import numpy as np
 
 from blurline.boxes import ALL_FRAMES
 from blurline.images import decode, proof
-from blurline.images.animation import gif, png, tiff, webp
+from blurline.images.animation import gif, palette, png, tiff, webp
 from blurline.images.animation.frame import Frame, Opener
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
@@ -32,8 +32,9 @@ def redact(
 ) -> tuple[bytes, list[Placed]]:
     """Blur each frame's faces and strip everything that is not picture, duration or loop count.
 
-    Outside of what is blurred, every pixel of every frame stays, but in frames of a lossy WebP, which are coded
-    again. Where the colours of a GIF frame do not suffice, the blurred pixels get the nearest ones.
+    Outside of what is blurred, every pixel of every frame stays, but in frames of a lossy WebP, which are coded again.
+    Where the colours of a GIF frame do not suffice, the blurred pixels get the nearest ones, and if that does not do,
+    every place is blurred in all frames.
 
     Parameters
     ----------
@@ -55,15 +56,29 @@ def redact(
     if any(target.frame != ALL_FRAMES and not 0 <= target.frame < info.frames for target in targets):
         raise CannotRelease("a box is in a frame that is not there")
     try:
-        stripped = webp.strip(data, source) if info.format == "WEBP" and not targets else None
-        if stripped is not None:
-            _prove(data, stripped, [], style, limits, None)
-            return stripped, []
-        result, shown, regions = _written(data, source, targets, style, limits)
+        return _proven(data, source, targets, style, limits)
+    except CannotRelease as error:
+        # What was blurred in one frame and is shown again in the next needs colours that a palette has no room for.
+        # In doubt, blur: then no frame shows any of these places again.
+        if error.reason != palette.TOO_MANY or all(target.frame == ALL_FRAMES for target in targets):
+            raise
+        return _proven(data, source, [target._replace(frame=ALL_FRAMES) for target in targets], style, limits)
+
+
+def _proven(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits
+) -> tuple[bytes, list[Placed]]:
+    file_format = source.info.format
+    shown: list[bytes | None] | None = None
+    regions: list[list[Region]] = [[]]
+    try:
+        result = webp.strip(data, source) if file_format == "WEBP" and not targets else None
+        if result is None:
+            result, shown, regions = _written(data, source, targets, style, limits)
     except (CannotRelease, Undecodable):
         raise
     except Exception as error:  # Pillow's encoders raise as many kinds as its decoders
-        raise CannotRelease(f"{info.format} could not be written") from error
+        raise CannotRelease(f"{file_format} could not be written") from error
     _prove(data, result, targets, style, limits, shown)
     return result, _placed(regions)
 
