@@ -251,10 +251,20 @@ def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None
             decide(raw, merged, data)
 
 
+FACE = dict.fromkeys(tables.FACE) | {
+    "box_id": "b" * 16,
+    "frame": -1,
+    "x1": 5,
+    "y1": 5,
+    "x2": 20,
+    "y2": 20,
+    "blur": True,
+}
+REGION = {"frame": -1, "x1": 4, "y1": 4, "x2": 21, "y2": 21, "method": "gaussian", "sigma": 2.0}
+
+
 def frames(**changes: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
-    face = dict.fromkeys(tables.FACE) | {"box_id": "b" * 16, "x1": 5, "y1": 5, "x2": 20, "y2": 20, "blur": True}
-    region = {"frame": -1, "x1": 4, "y1": 4, "x2": 21, "y2": 21, "method": "gaussian", "sigma": 2.0}
-    row = {"status": "ok", "state": "auto", "action": "blurred", "faces": [face], "regions": [region]} | changes
+    row = {"status": "ok", "state": "auto", "action": "blurred", "faces": [FACE], "regions": [REGION]} | changes
     merged = dict.fromkeys(tables.MERGED) | {k: row[k] for k in ("status", "state", "faces")} | {"image_id": "a"}
     blurred = dict.fromkeys(tables.BLURRED) | {k: row[k] for k in ("action", "regions")} | {"image_id": "a"}
     return pl.DataFrame([merged], dict(tables.MERGED)), pl.DataFrame([blurred], dict(tables.BLURRED))
@@ -266,12 +276,16 @@ def frames(**changes: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
         ({"regions": []}, "a: box bbbbbbbbbbbbbbbb was to be blurred and is not"),
         ({"action": "unchanged", "regions": []}, "was to be blurred and is not"),
         ({"regions": [{"frame": -1, "x1": 6, "y1": 4, "x2": 21, "y2": 21, "method": "", "sigma": 2.0}]}, "is not"),
+        ({"regions": [REGION | {"frame": 1}]}, "is not"),
+        ({"faces": [FACE | {"frame": 2}], "regions": [REGION | {"frame": 1}]}, "is not"),
         ({"status": "error"}, "a: released, though error and auto"),
         ({"state": "excluded"}, "a: released, though ok and excluded"),
     ],
 )
 def test_checksum_releases_nothing_that_is_not_proven(changes: dict[str, Any], complaint: str) -> None:
     checksum.check_released(*frames())
+    checksum.check_released(*frames(faces=[FACE | {"frame": 2}]))
+    checksum.check_released(*frames(faces=[FACE | {"frame": 2}], regions=[REGION | {"frame": 2}]))
     with pytest.raises(BlurlineError, match=complaint):
         checksum.check_released(*frames(**changes))
 
@@ -348,7 +362,7 @@ def detected(
 
         def detect(self, pictures: Iterable[Picture]) -> Iterator[list[Detection] | Failure]:
             # Like the real one, it reads ahead of its answers.
-            assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 3
+            assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 5
             yield from answers
 
     monkeypatch.setattr(detect, "Detector", Fake)
@@ -363,9 +377,9 @@ def test_what_the_detector_cannot_judge_is_never_an_image_without_faces(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     face = Detection("face", 10, 20, 30, 40, score=0.9)
-    assert detected(project, monkeypatch, [[face, face], Failure("it broke"), []]) == {
+    assert detected(project, monkeypatch, [[face, face], [face], [face], Failure("it broke"), []]) == {
         "face.jpg": ("ok", "", 2),
-        "moving.gif": ("skipped", "several frames are not supported yet", 0),
+        "moving.gif": ("ok", "", 2),
         "gone.jpg": ("skipped", "failed", 0),
         "cat.jpg": ("error", "it broke", 0),
         "text.jpg": ("skipped", "quarantined", 0),
@@ -373,9 +387,34 @@ def test_what_the_detector_cannot_judge_is_never_an_image_without_faces(
     }
 
 
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_image_of_which_one_frame_failed_is_one_of_which_nothing_is_known(
+    project: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    face = Detection("face", 10, 20, 30, 40, score=0.9)
+    frames: list[list[Detection] | Failure] = [[face], [face]]
+    frames[failing] = Failure("it broke")
+    assert detected(project, monkeypatch, [[], *frames, [], []])["moving.gif"] == ("error", "it broke", 0)
+
+
+def test_faces_know_their_frame(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    face = Detection("face", 10, 20, 30, 40, score=0.9)
+    detected(project, monkeypatch, [[face], [], [face, face], [], []])
+    table = pl.read_parquet(project / "data/detections/one-00000.parquet")
+    found = {row["image_id"]: [face["frame"] for face in row["faces"]] for row in table.iter_rows(named=True)}
+    assert found == {
+        "face.jpg": [-1],
+        "moving.gif": [1, 1],
+        "gone.jpg": [],
+        "cat.jpg": [],
+        "text.jpg": [],
+        "mirror.png": [],
+    }
+
+
 def test_a_detector_that_stops_early_stops_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BlurlineError, match="one-00000: the detector answered 1 images too few: run again"):
-        detected(project, monkeypatch, [[], []])
+        detected(project, monkeypatch, [[], [], [], []])
     assert not (project / "data/detections").exists()
 
 

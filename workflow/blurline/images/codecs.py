@@ -118,6 +118,17 @@ def rewrite(source: Decoded) -> bytes:
     raise CannotRelease(f"{kind} variant not supported")
 
 
+def saved(pixels: np.ndarray, file_format: str, **options: object) -> bytes:
+    """A file of these pixels, uint8 as `encode` takes them, with Pillow's options."""
+    return _saved(_image(pixels), file_format, **options)
+
+
+def tiff_compression(source: Decoded) -> object:
+    """How to compress a TIFF, or a page of one, without loss: as the source does if it does so."""
+    compression = source.image.info.get("compression")
+    return compression if compression in _LOSSLESS_TIFF else "tiff_adobe_deflate"
+
+
 def _image(stored: np.ndarray) -> Image.Image:
     mode = "L" if stored.ndim == 2 else {2: "LA", 3: "RGB", 4: "RGBA"}[stored.shape[2]]
     height, width = stored.shape[:2]
@@ -161,11 +172,10 @@ def _bmp(image: Image.Image, source: Decoded, data: bytes) -> bytes:
 
 
 def _tiff(image: Image.Image, source: Decoded, data: bytes) -> bytes:
-    compression = source.image.info.get("compression")
     return _saved(
         image,
         "TIFF",
-        compression=compression if compression in _LOSSLESS_TIFF else "tiff_adobe_deflate",
+        compression=tiff_compression(source),
         icc_profile=source.profile,
         tiffinfo={exif.TAG: source.info.orientation},
     )

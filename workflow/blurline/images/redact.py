@@ -9,6 +9,7 @@ import numpy as np
 
 from blurline.images import codecs, containers, decode, proof
 from blurline.images import orientation as exif
+from blurline.images.animation import redact as animation
 from blurline.images.containers import webp
 from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
@@ -40,15 +41,6 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
         When no safe release of this kind of image exists yet, or the result is not what it should be.
     """
     source = decode.load(data, limits)
-    if source.info.frames > 1:
-        raise CannotRelease("several frames are not supported yet")
-    if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
-        raise CannotRelease(f"{source.info.format} is not supported yet")
-    if not source.opaque:
-        # Under transparency the detector and a viewer see different pictures.
-        raise CannotRelease("transparency is not supported yet")
-    if not targets:
-        return _unchanged(data, source, limits)
     while True:
         try:
             return _redacted(data, source, targets, style, limits)
@@ -61,6 +53,15 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
 
 def _redacted(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
     try:
+        if source.info.frames > 1 or (source.info.format == "GIF" and targets):
+            return animation.redact(data, source, targets, style, limits)
+        if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
+            raise CannotRelease(f"{source.info.format} is not supported yet")
+        if not source.opaque:
+            # Under transparency the detector and a viewer see different pictures.
+            raise CannotRelease("transparency is not supported yet")
+        if not targets:
+            return _unchanged(data, source, limits)
         blurred = redact_jpeg if source.info.format == "JPEG" else _blurred
         return blurred(data, source, targets, style, limits)
     except ValueError as error:

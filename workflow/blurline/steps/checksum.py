@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from blurline import duplicates, environment, performance, tables
-from blurline.boxes import Box
+from blurline.boxes import ALL_FRAMES, Box
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
 from blurline.images.obfuscate import WEAK
@@ -140,6 +140,8 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
 def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
     """Every released image was looked at by the detector, and every box to blur lies inside a blurred region.
 
+    A box in one frame may lie in a region of that frame or of all frames; a box in all frames only in the latter.
+
     Raises
     ------
     BlurlineError
@@ -150,10 +152,11 @@ def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
             continue
         if faces["status"] != "ok" or faces["state"] == "excluded":
             raise BlurlineError(f"{row['image_id']}: released, though {faces['status']} and {faces['state']}")
-        regions = [Box(r["x1"], r["y1"], r["x2"], r["y2"]) for r in row["regions"]]
+        regions = [(r["frame"], Box(r["x1"], r["y1"], r["x2"], r["y2"])) for r in row["regions"]]
         for face in faces["faces"]:
             box = Box(face["x1"], face["y1"], face["x2"], face["y2"])
-            if face["blur"] and not any(region.contains(box) for region in regions):
+            near = [region for frame, region in regions if frame in (ALL_FRAMES, face["frame"])]
+            if face["blur"] and not any(region.contains(box) for region in near):
                 raise BlurlineError(f"{row['image_id']}: box {face['box_id']} was to be blurred and is not")
 
 
