@@ -43,8 +43,9 @@ from blurline.evaluation.annotated import Choice
 from blurline.images import decode
 from blurline.images.decode import Limits
 from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, residual_detail, touched
-from blurline.params import Params
+from blurline.params import Blur, Params
 from blurline.steps import detect
+from blurline.steps.blur import style_of
 from tests.workflow.project import TOP
 
 PACKAGED = (
@@ -132,26 +133,27 @@ def main() -> None:
     print("| | detail | matched | recovered | found | change | area |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for row in rows:
-        cells = f"{row.detail:.3f} | {row.matched:.0%} | {row.recovered:.2f} | {row.found:.0%}"
-        print(f"| {row.way.name} | {cells} | {row.change / solid:.2f} | {row.area:.1%} |")
+        attacks = f"{row.detail:.3f} | {row.matched:.0%} | {row.recovered:.2f}"
+        costs = f"{row.found:.0%} | {row.change / solid:.2f} | {row.area:.1%}"
+        print(f"| {row.way.name} | {attacks} | {' | | ' if row.way.beside else costs} |")
     if chosen.draw:
         draw(rows, 1 / len(faces), solid, chosen.draw)
 
 
 def ways() -> list[Way]:
-    base = BlurStyle("gaussian", 0.15, 0.1, 0.1)
+    base = style_of(Blur())
     mosaic, solid = replace(base, method="mosaic"), replace(base, method="solid")
     published = replace(base, method="imagenet2021")
     return [
         Way("untouched", None),
         *(Way(f"gaussian {s}", replace(base, strength=s)) for s in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)),
-        Way("gaussian 0.15, ellipse", replace(base, shape="ellipse")),
+        Way(f"gaussian {base.strength}, ellipse", replace(base, shape="ellipse")),
         *(Way(f"mosaic {cells}", replace(mosaic, cells=cells)) for cells in (8, 6, 5, 4, 3, 2)),
         Way("solid", solid),
         Way("solid, ellipse", replace(solid, shape="ellipse")),
         Way("imagenet2021", published),
         Way("imagenet2021, 40 px beside 300 px", published, beside=True),
-        Way("gaussian 0.15, 40 px beside 300 px", base, beside=True),
+        Way(f"gaussian {base.strength}, 40 px beside 300 px", base, beside=True),
     ]
 
 
