@@ -90,7 +90,7 @@ EDITS = [
     ("review.reject_votes", 1, ("merge", "blur", "checksum")),
     ("review.window", 0.2, ("merge", "blur", "checksum")),
     ("review.required", True, ("checksum",)),
-    ("blur.strength", 0.3, ("blur", "checksum")),
+    ("blur.strength", 0.5, ("blur", "checksum")),
     ("blur.method", "mosaic", ("blur", "checksum")),
     ("blur.cells", 4, ("blur", "checksum")),
     ("blur.colour", "#808080", ("blur", "checksum")),

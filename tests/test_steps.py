@@ -166,12 +166,12 @@ def test_every_image_has_one_outcome_and_fails_closed(photograph: bytes) -> None
 @pytest.mark.parametrize(
     ("changes", "want"),
     [
-        ({}, {"method": "gaussian", "shape": "box", "sigma": 12.0, "cells": None, "colour": None}),
-        ({"method": "mosaic"}, {"method": "mosaic", "shape": "box", "sigma": None, "cells": 36, "colour": None}),
+        ({}, {"method": "gaussian", "shape": "box", "sigma": 24.0, "cells": None, "colour": None}),
+        ({"method": "mosaic"}, {"method": "mosaic", "shape": "box", "sigma": None, "cells": 9, "colour": None}),
         ({"method": "solid", "shape": "ellipse"}, {"method": "solid", "shape": "ellipse", "colour": None}),
         ({"method": "solid", "colour": "#102030"}, {"method": "solid", "sigma": None, "colour": "#102030"}),
         ({"classes": {"face": {"method": "solid", "colour": "#102030"}}}, {"method": "solid", "colour": "#102030"}),
-        ({"classes": {"plate": {"method": "solid"}}}, {"method": "gaussian", "sigma": 12.0}),
+        ({"classes": {"plate": {"method": "solid"}}}, {"method": "gaussian", "sigma": 24.0}),
     ],
 )
 def test_a_region_says_how_it_was_blurred(

@@ -202,12 +202,12 @@ def test_a_class_has_its_own_way() -> None:
 
 def test_overrides_leave_the_other_keys_as_they_are() -> None:
     params = Blur.model_validate(
-        {"strength": 0.3, "shape": "ellipse", "classes": {"plate": {"cells": 3, "shape": "box"}}}
+        {"strength": 0.4, "shape": "ellipse", "classes": {"plate": {"cells": 2, "shape": "box"}}}
     )
     style = style_of(params)
-    assert style.of("plate") == BlurStyle("gaussian", 0.3, 0.1, 0.1, "box", 3)
+    assert style.of("plate") == BlurStyle("gaussian", 0.4, 0.1, 0.1, "box", 2)
     assert style.of("face").shape == "ellipse"
-    assert style_of(Blur()) == BlurStyle("gaussian", 0.15, 0.1, 0.1)
+    assert style_of(Blur()) == BlurStyle("gaussian", 0.3, 0.1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -255,12 +255,12 @@ def test_stronger_is_stronger_and_ends_in_one_colour(first: BlurStyle) -> None:
 
 
 def test_what_stronger_does_to_classes() -> None:
-    style = replace(SOLID, classes={"plate": SOLID, "face": replace(STYLE, strength=0.3)})
+    style = replace(SOLID, classes={"plate": SOLID, "face": STYLE})
     steps = []
     while (following := stronger(style)) is not None:
         style = following
         steps.append((style.method, style.of("plate").method, style.of("face").method, style.of("face").strength))
-    assert steps == [("solid", "solid", "gaussian", 0.6), ("solid", "solid", "solid", 0.6)]
+    assert steps == [("solid", "solid", "gaussian", 0.3), ("solid", "solid", "solid", 0.3)]
 
 
 def test_the_published_formula_has_no_stronger() -> None:

@@ -38,7 +38,7 @@ def test_a_param_reruns_what_depends_on_it(project: Project, tool: Tool) -> None
     # tests/test_plan.py goes through every param; these go through the tools.
     edits: list[tuple[dict[str, object], tuple[str, ...]]] = [
         ({"detect.threads": 2, "detect.batch": 3}, ()),
-        ({"blur.strength": 0.3}, ("blur", "checksum")),
+        ({"blur.strength": 0.5}, ("blur", "checksum")),
         ({"detect.confidence": 0.35}, ("merge", "blur", "checksum")),
         ({"detect.nms_iou": 0.45}, ("detect", "merge", "blur", "checksum")),
     ]

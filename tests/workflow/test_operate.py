@@ -16,7 +16,7 @@ from tests.workflow.project import NOTHING, Project
 
 
 def test_the_plan_says_why(project: Project) -> None:
-    project.set("blur.strength", 0.3)
+    project.set("blur.strength", 0.5)
     project.decide("cat.jpg", "add", x1=10, y1=10, x2=80, y2=90)
     assert len(project.planned()) == 6
     lines = [line.rstrip() for line in project.run("blurline", "plan").splitlines()]
@@ -24,10 +24,10 @@ def test_the_plan_says_why(project: Project) -> None:
         "merge     1 of 2 shards: small-00000",
         "            decisions: 0 rows → 1 rows",
         "blur      1 of 2 shards: small-00000",
-        "            blur.strength: 0.15 → 0.3",
+        "            blur.strength: 0.3 → 0.5",
         "            follows merge",
         "blur      1 of 2 shards: small-00001",
-        "            blur.strength: 0.15 → 0.3",
+        "            blur.strength: 0.3 → 0.5",
         "checksum",
         "            follows merge, blur",
         "6 jobs to run: `snakemake --cores all`",

@@ -230,8 +230,8 @@ class Blur(_Group):
     """Making faces unrecognisable; lengths are shares of the face's longer side."""
 
     method: Method = "gaussian"
-    strength: Strength = 0.15
-    cells: Cells = 6
+    strength: Strength = 0.3
+    cells: Cells = 3
     colour: Colour = "mean"
     shape: Shape = "box"
     margin: Extent = 0.1
