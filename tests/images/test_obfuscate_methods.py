@@ -121,8 +121,11 @@ def test_a_given_colour_is_that_colour() -> None:
     assert region.colour == "#208040"
     grey, (region,) = blur(noise(60, 60), [(20, 20, 40, 40)], GREEN)
     assert np.all(grey[core(region)] == round(0.299 * 0x20 + 0.587 * 0x80 + 0.114 * 0x40))
-    with pytest.raises(ValueError, match="grey or RGB"):
-        blur(noise(60, 60, 4), [(20, 20, 40, 40)], GREEN)
+    inks, (region,) = blur(noise(60, 60, 4), [(20, 20, 40, 40)], GREEN)
+    shown = Image.frombytes("CMYK", (60, 60), inks.tobytes()).convert("RGB")
+    assert np.all(np.asarray(shown)[core(region)] == (0x20, 0x80, 0x40))
+    with pytest.raises(ValueError, match="grey, RGB or CMYK"):
+        blur(noise(60, 60, 2), [(20, 20, 40, 40)], GREEN)
 
 
 # Ellipse
