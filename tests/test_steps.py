@@ -26,6 +26,7 @@ from blurline.images.results import Redacted
 from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
+from tests.images.moving import KINDS
 from tests.images.samples import LIMITS, STYLE
 from tests.workflow.project import small_images
 
@@ -238,6 +239,44 @@ def test_a_crash_over_one_image_costs_that_image(photograph: bytes) -> None:
         assert (row["action"], row["reason"], released) == ("withheld", CRASHED, None)
         row, released = blur.release(raw, merged, photograph, STYLE, LIMITS, worker.call)
         assert (row["action"], released is None) == ("unchanged", False)
+
+
+def test_regions_know_their_frame() -> None:
+    from blurline.images.decode import Limits
+    from blurline.params import Blur
+
+    face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "label": "face", "blur": True}
+    faces = [face | {"frame": 2}, face | {"frame": 0, "x2": 100}, face | {"frame": 0, "blur": False}]
+    for data, frames in ((KINDS["gif"], [0, 2]), (KINDS["tiff"], [0, 2])):
+        image, merged = raw_row(data), merged_row(data, faces=faces)
+        row, released = blur.release(image, merged, data, blur.style_of(Blur()), Limits(10**7, 10**7))
+        assert released is not None
+        assert [region["frame"] for region in row["regions"]] == frames
+
+
+def test_an_image_with_a_damaged_frame_is_not_judged_by_the_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = KINDS["gif"]
+    (project / "data/sources/images").mkdir(parents=True, exist_ok=True)
+    (project / "data/sources/images/cut.gif").write_bytes(data[: len(data) - 100])
+    (project / "data/sources/one.csv").write_text("image_id,url\ncut.gif,images/cut.gif\n")
+    (project / "face.pt").write_bytes(b"weights")
+    place(project, "face.pt", weights_digest(project / "face.pt"))
+    found = [Detection("face", 10, 20, 30, 40, score=0.9)]
+
+    class Fake:
+        def __init__(self, *_: object, **settings: object) -> None: ...
+
+        def detect(self, pictures: Iterable[Picture]) -> Iterator[list[Detection]]:
+            yield from (found for _ in pictures)
+
+    monkeypatch.setattr(detect, "Detector", Fake)
+    jobs = plan.load(project).jobs
+    download.run(jobs["download", "one-00000"])
+    detect.run(jobs["detect", "one-00000"])
+    (row,) = pl.read_parquet(project / "data/detections/one-00000.parquet").iter_rows(named=True)
+    assert (row["status"], row["reason"], row["faces"]) == ("error", "truncated or corrupt", [])
 
 
 def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:

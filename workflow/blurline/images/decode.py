@@ -264,6 +264,8 @@ def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
 def _profile(image: ImageFile.ImageFile, data: bytes) -> bytes | None:
     if image.format == "PNG":
         return png.read_profile(png.find(data, b"iCCP") or b"")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # in `info`, a page would inherit that of the one before
+        return icc.clean(image.tag_v2.get(TiffImagePlugin.ICCPROFILE))
     return icc.clean(image.info.get("icc_profile"))
 
 
