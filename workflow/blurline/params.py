@@ -209,6 +209,7 @@ class Blur(_Group):
     strength: Annotated[float, Field(ge=0.05, le=2, description="less leaves faces recognisable")] = 0.15
     margin: Annotated[float, Field(ge=0, le=2)] = 0.1
     feather: Annotated[float, Field(ge=0, le=2)] = 0.1
+    metadata: Literal["strip", "keep-safe"] = "keep-safe"
 
 
 class Release(_Group):

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blurline.images import codecs, containers, decode, proof
+from blurline.images import codecs, containers, decode, palette, proof, raster
 from blurline.images import orientation as exif
-from blurline.images.containers import webp
+from blurline.images.containers import Metadata, webp
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
 from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
 from blurline.images.proof import DIFFERS
+from blurline.images.raster import Raster
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,14 @@ class Redacted:
     regions: list[Region]
 
 
-def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
+def redact(
+    data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata = "keep-safe"
+) -> Redacted:
     """Blur these faces and strip everything that is not picture.
 
-    Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again. With boxes the format
-    and its coding choices stay: a JPEG's tables and sampling, lossless remains lossless.
+    Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again, unless colours under
+    transparency must go. With boxes the format and its coding choices stay: a JPEG's tables and sampling, lossless
+    remains lossless.
 
     Parameters
     ----------
@@ -37,6 +41,8 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
         A whole file.
     targets
         What to blur, in pixels of the image as displayed, origin top left.
+    metadata
+        What stays beside the picture.
 
     Raises
     ------
@@ -50,108 +56,126 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
         raise CannotRelease("several frames are not supported yet")
     if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
         raise CannotRelease(f"{source.info.format} is not supported yet")
-    if not source.opaque:
-        # Under transparency the detector and a viewer see different pictures.
-        raise CannotRelease("transparency is not supported yet")
     if not targets:
-        return Redacted(_unchanged(data, source, limits), [])
-    return _blurred(data, source, targets, style, limits)
+        return Redacted(_unchanged(data, source, limits, metadata), [])
+    return _blurred(data, source, targets, style, limits, metadata)
 
 
-def _unchanged(data: bytes, source: Decoded, limits: Limits) -> bytes:
-    if source.info.format in containers.FORMATS:
-        result = containers.strip(data, source.info.format, source.info.orientation)
+def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata) -> bytes:
+    info, before = source.info, raster.of(source)
+    intended = raster.without_hidden(before, source)
+    if info.format not in containers.FORMATS:
+        result = codecs.rewrite(source, metadata)
+    elif intended is before:
+        result = containers.strip(data, info.format, info.orientation, metadata)
+    elif _is_lossy(data, source):
+        raise CannotRelease("colours under transparency in a lossy file are not supported yet")
     else:
-        result = codecs.rewrite(source)
+        coded = codecs.encode(intended, source, data, metadata)
+        result = containers.strip(coded, info.format, info.orientation, metadata)
     again = _reload(result, limits)
-    same = (
-        again.info == source.info
-        and again.opaque
-        and again.profile == source.profile
-        and np.array_equal(_samples(again), _samples(source))
-    )
-    if not same:
+    _same_kind(source, again, metadata)
+    if (intended is before and again.image.mode != source.image.mode) or not _equal(raster.of(again), intended):
         raise CannotRelease(DIFFERS)
     return result
 
 
-def _blurred(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
-    info = source.info
-    if source.bits > 8 or source.image.mode.startswith("I"):
-        raise CannotRelease("more than 8 bits with faces are not supported yet")
-    if source.image.mode == "CMYK":
+def _blurred(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata
+) -> Redacted:
+    info, before = source.info, raster.of(source)
+    if info.format == "JPEG" and before.mode == "CMYK":
         raise CannotRelease("CMYK with faces is not supported yet")
-    colour, alpha = _planes(source)
     # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
-    upright = exif.to_displayed(colour, info.orientation)
+    upright = decode.upright_rgb(source)
     try:
-        pixels, regions = obfuscate(upright, targets, style)
+        grey = before.mode in ("L", "LA")
+        pixels, regions = obfuscate(upright[:, :, 0] if grey else upright, targets, style)
     except ValueError as error:
         raise CannotRelease("a box is empty or outside the image") from error
-    stored = exif.to_stored(pixels, info.orientation)
-    if alpha is not None:
-        stored = np.dstack([stored, alpha])
-    result = codecs.encode(stored, source, data)
+    where = exif.to_stored(touched(regions, info.width, info.height), info.orientation)
+    kept = raster.without_hidden(before, source)
+    intended = raster.replaced(kept, exif.to_stored(pixels, info.orientation), where)
+    if info.format == "GIF":
+        intended = palette.fitted(intended, where)
+        pixels = exif.to_displayed(palette.as_rgb(intended.colours), info.orientation)
+    result = codecs.encode(intended, source, data, metadata)
     if info.format in containers.FORMATS:
-        result = containers.strip(result, info.format, info.orientation)
-    _prove(result, source, _as_rgb(upright), _as_rgb(pixels), regions, limits, data)
+        result = containers.strip(result, info.format, info.orientation, metadata)
+    again = _reload(result, limits)
+    _same_kind(source, again, metadata)
+    if _is_lossy(data, source):
+        after = _prove_lossy(source, again, result, intended, upright, _as_rgb(pixels), regions)
+    else:
+        _prove_exact(raster.of(again), intended, before, where)
+        after = _as_rgb(pixels)
+    proof.gone(upright, after, regions)
     return Redacted(result, regions)
 
 
-def _planes(source: Decoded) -> tuple[np.ndarray, np.ndarray | None]:
-    """Stored colour, (H, W) or (H, W, 3), and alpha, (H, W), if there is one."""
-    mode = source.image.mode
-    if source.info.format == "TIFF" and mode not in ("L", "RGB"):
-        raise CannotRelease("TIFF variant not supported")
-    if mode in ("LA", "RGBA"):
-        samples = np.asarray(source.image)
-        return (samples[:, :, 0] if mode == "LA" else samples[:, :, :3]), samples[:, :, -1]
-    if mode == "1":
-        return np.asarray(source.image.convert("L")), None
-    if mode == "P":
-        return decode.to_rgb(source.image), None
-    if mode in ("L", "RGB"):
-        return np.asarray(source.image), None
-    raise CannotRelease("colour mode with faces is not supported yet")
+def _is_lossy(data: bytes, source: Decoded) -> bool:
+    return source.info.format == "JPEG" or (source.info.format == "WEBP" and not webp.is_lossless(data))
 
 
-def _prove(
-    result: bytes,
-    source: Decoded,
-    before: np.ndarray,
-    intended: np.ndarray,
-    regions: list[Region],
-    limits: Limits,
-    data: bytes,
-) -> None:
-    """Decode the result and compare it with the intention; the arrays are uint8 (H, W, 3) as displayed."""
-    again = _reload(result, limits)
+def _same_kind(source: Decoded, again: Decoded, metadata: Metadata) -> None:
     old, new = source.info, again.info
-    if (old.format, old.width, old.height, old.orientation, 1) != (
-        new.format,
-        new.width,
-        new.height,
-        new.orientation,
-        new.frames,
-    ):
+    same = (
+        (old.format, old.width, old.height, old.orientation) == (new.format, new.width, new.height, new.orientation)
+        and new.frames == 1
+        and again.profile == (source.profile if metadata == "keep-safe" else None)
+    )
+    if not same:
         raise CannotRelease(DIFFERS)
-    if again.profile != source.profile or not again.opaque:
+
+
+def _prove_exact(again: Raster, intended: Raster, before: Raster, where: np.ndarray) -> None:
+    """What was released is what was intended, and that is the source outside of `where`, but for hidden colours."""
+    outside = ~where if before.alpha is None else ~where & (before.alpha > 0)
+    kept = np.array_equal(intended.samples[outside], before.samples[outside])
+    if before.alpha is not None and intended.alpha is not None:
+        kept = kept and np.array_equal(intended.alpha[~where], before.alpha[~where])
+    if not kept or not _equal(again, intended):
         raise CannotRelease(DIFFERS)
-    after = exif.to_displayed(decode.to_rgb(again.image), new.orientation)
-    if old.format == "JPEG":
+
+
+def _equal(one: Raster, other: Raster) -> bool:
+    if one.mode == other.mode:
+        return np.array_equal(one.samples, other.samples)
+    # A palette of nothing but greys is read as such.
+    return {one.mode, other.mode} == {"L", "RGB"} and np.array_equal(
+        palette.as_rgb(one.samples), palette.as_rgb(other.samples)
+    )
+
+
+def _prove_lossy(
+    source: Decoded,
+    again: Decoded,
+    result: bytes,
+    intended: Raster,
+    before: np.ndarray,
+    wanted: np.ndarray,
+    regions: list[Region],
+) -> np.ndarray:
+    """What a lossy file shows, (H, W, 3) as displayed like `before` and `wanted`, proven to be near what is wanted."""
+    if not np.array_equal(_opacity(raster.of(again)), _opacity(intended)):
+        raise CannotRelease(DIFFERS)
+    after = decode.upright_rgb(again, decode.ground(source))
+    if source.info.format == "JPEG":
         coding = codecs.jpeg_coding(source.image)
         if codecs.jpeg_coding(again.image) != coding:
             raise CannotRelease("JPEG coding could not be kept")
-        proof.close_enough(before, intended, after, regions, proof.jpeg_tolerance(coding))
-    elif old.format == "WEBP" and not webp.is_lossless(data):
+        tolerance = proof.jpeg_tolerance(coding)
+    else:
         if webp.is_lossless(result):
             raise CannotRelease(DIFFERS)
-        proof.close_enough(before, intended, after, regions, proof.WEBP_TOLERANCE)
-    else:
-        outside = ~touched(regions, old.width, old.height)
-        if not np.array_equal(after, intended) or not np.array_equal(after[outside], before[outside]):
-            raise CannotRelease(DIFFERS)
-    proof.gone(before, after, regions)
+        tolerance = proof.WEBP_TOLERANCE
+    proof.close_enough(before, wanted, after, regions, tolerance)
+    return after
+
+
+def _opacity(picture: Raster) -> np.ndarray:
+    height, width = picture.samples.shape[:2]
+    return np.full((height, width), 255, np.uint8) if picture.alpha is None else picture.alpha
 
 
 def _reload(result: bytes, limits: Limits) -> Decoded:
@@ -160,11 +184,6 @@ def _reload(result: bytes, limits: Limits) -> Decoded:
         return decode.load(result, Limits(len(result), limits.max_pixels))
     except Undecodable as error:
         raise CannotRelease(DIFFERS) from error
-
-
-def _samples(decoded: Decoded) -> np.ndarray:
-    """The stored samples for comparison; colours instead of indices where there is a palette."""
-    return decode.to_rgb(decoded.image) if decoded.image.mode == "P" else np.asarray(decoded.image)
 
 
 def _as_rgb(pixels: np.ndarray) -> np.ndarray:

@@ -6,15 +6,16 @@ from typing import Any
 from blurline import tables, tars
 from blurline.errors import BlurlineError
 from blurline.images import CannotRelease
+from blurline.images.containers import Metadata
 from blurline.images.decode import Limits, Undecodable
 from blurline.images.obfuscate import BlurStyle, Target
 from blurline.images.redact import redact
 from blurline.job import Job
 from blurline.params import Blur
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "blurred"
-PARAMS = ("blur.method", "blur.strength", "blur.margin", "blur.feather")
+PARAMS = ("blur.method", "blur.strength", "blur.margin", "blur.feather", "blur.metadata")
 READS = ("download", "merge")
 
 
@@ -34,7 +35,7 @@ def run(job: Job) -> None:
         for image, faces in output.track(pairs, images.height):
             # The tar holds the rows with status ok, in their order.
             data = _next(members, image, job.shard) if image["status"] == "ok" else None
-            row, released = release(image, faces, data, style, limits)
+            row, released = release(image, faces, data, style, limits, job.params.blur.metadata)
             rows.append(row)
             if released is not None:
                 tar.add(row["member"], released)
@@ -50,7 +51,12 @@ def style_of(params: Blur) -> BlurStyle:
 
 
 def release(
-    image: dict[str, Any], merged: dict[str, Any], data: bytes | None, style: BlurStyle, limits: Limits
+    image: dict[str, Any],
+    merged: dict[str, Any],
+    data: bytes | None,
+    style: BlurStyle,
+    limits: Limits,
+    metadata: Metadata = "keep-safe",
 ) -> tuple[dict[str, Any], bytes | None]:
     """Decide on one image: its row of the blurred table, and the bytes to release or None.
 
@@ -86,7 +92,7 @@ def release(
         return stop("withheld", merged["reason"] or "no detector looked at it")
     targets = [Target(f["x1"], f["y1"], f["x2"], f["y2"], f["label"], f["frame"]) for f in merged["faces"] if f["blur"]]
     try:
-        redacted = redact(data, targets, style, limits)
+        redacted = redact(data, targets, style, limits, metadata)
     except (CannotRelease, Undecodable) as error:
         return stop("withheld", error.reason)
     row |= {

@@ -19,7 +19,7 @@ from blurline.receipts import CLOSING
 
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 FOLDER = "detections"
 PARAMS = (
     "detect.also",

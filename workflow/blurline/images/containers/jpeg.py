@@ -19,8 +19,11 @@ _ICC = b"ICC_PROFILE\0"
 _LONGEST = 65533  # bytes of payload in one segment
 
 
-def strip(data: bytes, orientation: int) -> bytes:
-    """The JPEG with tables, frame, scans, JFIF density, colour transform, ICC profile and orientation; no more."""
+def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
+    """The JPEG with tables, frame, scans, colour transform and orientation; if safe ones are kept, density and profile.
+
+    Nothing else stays: what follows the end, such as the further pictures of an MPO, goes too.
+    """
     if data[:2] != b"\xff\xd8":
         raise _damaged()
     jfif = adobe = None
@@ -34,7 +37,7 @@ def strip(data: bytes, orientation: int) -> bytes:
             break
         payload, at = _payload(data, at)
         if marker == APP0 and payload[:5] == b"JFIF\0" and jfif is None:
-            jfif = _jfif(payload)
+            jfif = _jfif(payload, keep_safe)
         elif marker == APP14 and payload[:5] == b"Adobe" and adobe is None:
             adobe = _adobe(payload)
         elif marker == APP2 and payload.startswith(_ICC) and not scans:
@@ -66,7 +69,8 @@ def strip(data: bytes, orientation: int) -> bytes:
         head.append(_segment(APP0, jfif))
     if orientation != exif.UPRIGHT:
         head.append(_segment(APP1, exif.PREFIX + exif.minimal(orientation)))
-    head += _profile_segments(profile)
+    if keep_safe:
+        head += _profile_segments(profile)
     if adobe is not None:
         head.append(_segment(APP14, adobe))
     return b"".join([*head, *body, b"\xff\xd9"])
@@ -156,11 +160,11 @@ _CHECKS = {
 }
 
 
-def _jfif(payload: bytes) -> bytes:
-    """JFIF header with version, unit and density, and a thumbnail of 0 × 0 pixels."""
+def _jfif(payload: bytes, density: bool) -> bytes:
+    """JFIF header with version, unit and density (or square pixels of no size), and a thumbnail of 0 × 0 pixels."""
     if len(payload) < 14:
         raise _damaged()
-    return payload[:12] + b"\0\0"
+    return (payload[:12] if density else payload[:7] + b"\0\0\1\0\1") + b"\0\0"
 
 
 def _adobe(payload: bytes) -> bytes:
