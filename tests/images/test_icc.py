@@ -32,7 +32,11 @@ def shown(icc_profile: bytes, intent: int) -> bytes:
 def test_colours_look_the_same(original: bytes, intent: int) -> None:
     clean = cleaned(original)
     assert shown(clean, intent) == shown(original, intent)
-    assert shown(clean, intent) != shown(cleaned(table_profile() if original == profile() else profile()), intent)
+
+
+def test_profiles_of_other_colours_look_different() -> None:
+    """What the test above compares does depend on the profile."""
+    assert shown(cleaned(profile()), 0) != shown(cleaned(table_profile()), 0)
 
 
 @pytest.mark.parametrize("original", [profile(), table_profile()], ids=["curves", "table"])

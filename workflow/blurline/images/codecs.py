@@ -118,7 +118,7 @@ def rewrite(source: Decoded, metadata: Metadata) -> bytes:
         When the format or mode cannot be written.
     """
     kind, mode = source.info.format, source.image.mode
-    if mode not in ("1", "P"):
+    if mode not in ("1", "P") and (kind, mode) != ("GIF", "L"):
         return encode(without_hidden(of(source), source), source, b"", metadata)
     image = Image.frombytes(mode, source.image.size, source.image.tobytes())
     if mode == "P":
@@ -240,7 +240,7 @@ def _gif(raster: Raster) -> bytes:
         raise CannotRelease("GIF variant not supported")
     if clear is not None:
         indices[~visible] = clear
-        colours = np.concatenate([colours, np.zeros((1, 3), np.uint8)])
+        colours = np.concatenate([colours, samples[~visible][:1]])
     image = Image.fromarray(indices)
     image.putpalette(colours.tobytes())
     return _saved(image, "GIF", optimize=False, **_clear(clear))

@@ -75,7 +75,9 @@ def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata)
         result = containers.strip(coded, info.format, info.orientation, metadata)
     again = _reload(result, limits)
     _same_kind(source, again, metadata)
-    if (intended is before and again.image.mode != source.image.mode) or not _equal(raster.of(again), intended):
+    # Byte order apart: Pillow's I;16B is I;16 once it is written.
+    modes = {decoded.image.mode.replace("I;16B", "I;16") for decoded in (source, again)}
+    if (intended is before and len(modes) > 1) or not _equal(raster.of(again), intended):
         raise CannotRelease(DIFFERS)
     return result
 
@@ -141,9 +143,12 @@ def _prove_exact(again: Raster, intended: Raster, before: Raster, where: np.ndar
 def _equal(one: Raster, other: Raster) -> bool:
     if one.mode == other.mode:
         return np.array_equal(one.samples, other.samples)
-    # A palette of nothing but greys is read as such.
-    return {one.mode, other.mode} == {"L", "RGB"} and np.array_equal(
-        palette.as_rgb(one.samples), palette.as_rgb(other.samples)
+    # A GIF does not say whether its colours are greys only, or which mode alpha goes with.
+    return (
+        one.samples.dtype == other.samples.dtype
+        and "CMYK" not in (one.mode, other.mode)
+        and np.array_equal(palette.as_rgb(one.colours), palette.as_rgb(other.colours))
+        and np.array_equal(_opacity(one), _opacity(other))
     )
 
 
