@@ -34,7 +34,7 @@ from blurline.evaluation.run import judge
 from blurline.evaluation.scores import Judged
 from blurline.images import decode
 from blurline.images.decode import Limits
-from blurline.images.obfuscate import BlurStyle, plan
+from blurline.images.obfuscate import BlurStyle, Target, plan
 from blurline.params import Params
 from blurline.presets import PRESETS
 from blurline.steps import blur, detect, merge
@@ -133,7 +133,7 @@ def deface(folder: Path, drawn: Mapping[str, Drawn], style: BlurStyle) -> list[R
 
 def _with_margin(one: Judged, style: BlurStyle) -> Judged:
     """The same boxes, with the regions that our blur would give them."""
-    regions = [plan([box], style, one.width, one.height)[0] for box in one.boxes.tolist()]
+    regions = [plan([Target(*box)], style, one.width, one.height)[0] for box in one.boxes.tolist()]
     return replace(one, regions=np.array([(r.x1, r.y1, r.x2, r.y2) for r in regions], np.int64).reshape(-1, 4))
 
 

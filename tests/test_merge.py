@@ -19,11 +19,11 @@ RULES = Rules(confidence=0.5, match_iou=0.5, reject_votes=2, window=0.1)
 FACE = Box(10, 10, 50, 60)
 
 
-def detected(box: Box = FACE, score: float = 0.9) -> dict[str, Any]:
-    name = box_id(SHA, -1, "centerface", "face", box)
+def detected(box: Box = FACE, score: float = 0.9, frame: int = -1) -> dict[str, Any]:
+    name = box_id(SHA, frame, "centerface", "face", box)
     return {
         "box_id": name,
-        "frame": -1,
+        "frame": frame,
         "label": "face",
         "detector": "centerface",
         **box._asdict(),
@@ -60,6 +60,7 @@ def blurred(result: dict[str, Any]) -> list[Box]:
 
 NEAR = Box(12, 11, 52, 61)  # IoU with FACE is well over 0.5
 FAR = Box(60, 60, 90, 95)
+BOTH = FACE.union(NEAR)
 
 CASES: list[tuple[str, list[dict[str, Any]], list[Decision], str, list[Box]]] = [
     ("no vote, over the threshold", [detected()], [], "auto", [FACE]),
@@ -234,7 +235,60 @@ def test_a_face_outside_of_the_image_withholds_it(action: str) -> None:
     assert merge(image(detected()), [decide("reject", Box(150, 150, 180, 190))], RULES)["status"] == "ok"
 
 
-BOTH = FACE.union(NEAR)
+def everyone(action: str, box: Box, **more: Any) -> list[Decision]:
+    return [decide(action, box, who, **more) for who in ("ann", "bob")]
+
+
+MOVING = [detected(frame=1), detected(frame=2), detected(FAR, frame=2)]
+WEAK = [detected(score=0.2, frame=1), detected(score=0.2, frame=2)]
+FRAMES: list[tuple[str, list[dict[str, Any]], list[Decision], list[tuple[int, Box]]]] = [
+    ("each its own", MOVING, [], [(1, FACE), (2, FACE), (2, FAR)]),
+    ("rejected in one frame", MOVING, everyone("reject", FACE, frame=1), [(2, FACE), (2, FAR)]),
+    ("rejected in a frame without it", MOVING, everyone("reject", FACE, frame=3), [(1, FACE), (2, FACE), (2, FAR)]),
+    ("rejected in all frames", MOVING, everyone("reject", FACE), [(2, FAR)]),
+    ("rejected by id", MOVING, everyone("reject", FACE, box_id=MOVING[1]["box_id"]), [(1, FACE), (2, FAR)]),
+    (
+        "rejected by the id of another frame",
+        MOVING,
+        everyone("reject", FACE, frame=1, box_id=MOVING[1]["box_id"]),
+        [(2, FACE), (2, FAR)],
+    ),
+    ("in all frames, rejected in one", [detected()], everyone("reject", FACE, frame=0), [(-1, FACE)]),
+    ("the same by id", [detected()], everyone("reject", FACE, frame=0, box_id=detected()["box_id"]), [(-1, FACE)]),
+    ("in all frames, redrawn in one", [detected()], everyone("adjust", NEAR, frame=0), [(-1, FACE), (0, NEAR)]),
+    ("in all frames, accepted in one", [detected(score=0.2)], [decide("accept", FACE, frame=4)], [(-1, FACE)]),
+    ("accepted in one frame", WEAK, [decide("accept", FACE, frame=2)], [(2, FACE)]),
+    ("accepted in all frames, found in some", WEAK, [decide("accept", NEAR)], [(-1, NEAR), (1, FACE), (2, FACE)]),
+    ("accepted by id", WEAK, [decide("accept", FACE, box_id=detected(frame=2)["box_id"])], [(2, FACE)]),
+    ("added in all frames, found in one", [detected(frame=1)], [decide("add", NEAR)], [(-1, NEAR), (1, BOTH)]),
+    (
+        "added in all frames and taken back",
+        [detected(frame=1)],
+        [decide("add", NEAR), decide("reject", NEAR, when="2026-01-02")],
+        [(1, FACE)],
+    ),
+    ("added in one frame", [], [decide("add", FACE, frame=3)], [(3, FACE)]),
+    ("added in two frames", [], [decide("add", FACE, frame=3), decide("add", FACE, frame=4)], [(3, FACE), (4, FACE)]),
+]
+
+
+@pytest.mark.parametrize(("faces", "decisions", "want"), [c[1:] for c in FRAMES], ids=[c[0] for c in FRAMES])
+def test_frames(faces: list[dict[str, Any]], decisions: list[Decision], want: list[tuple[int, Box]]) -> None:
+    for order in itertools.permutations(decisions):
+        result = merge(image(*faces), order, RULES)
+        assert [(face["frame"], box) for face, box in zip(_to_blur(result), blurred(result), strict=True)] == want
+
+
+def _to_blur(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [face for face in result["faces"] if face["blur"]]
+
+
+def test_a_look_at_one_frame_clears_no_image() -> None:
+    faces = [detected(score=0.45, frame=1), detected(score=0.45, frame=2)]
+    assert merge(image(*faces), [decide("clear", frame=1)], RULES)["state"] == "pending"
+    assert merge(image(*faces), [decide("clear")], RULES)["state"] == "reviewed"
+
+
 TALL = Box(10, 10, 50, 85)  # IoU with FACE is 0.67
 IMPORTED: list[tuple[str, list[dict[str, Any]], list[Annotation], list[Decision], str, list[Box]]] = [
     ("the detector missed it", [], [imported(FAR)], [], "auto", [FAR]),

@@ -1,9 +1,11 @@
 """Single steps, run in this process on small projects: weights, download's records, checksum's invariants."""
 
+import ctypes
 import hashlib
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,9 +21,12 @@ from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed
+from blurline.images.isolated import CRASHED, Worker
+from blurline.images.results import Redacted
 from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
+from tests.images.samples import LIMITS, STYLE
 from tests.workflow.project import small_images
 
 SHA = "a" * 64
@@ -158,6 +163,83 @@ def test_every_image_has_one_outcome_and_fails_closed(photograph: bytes) -> None
     assert decide(raw_row(text), merged_row(text), text)[0] == "withheld"
 
 
+@pytest.mark.parametrize(
+    ("changes", "want"),
+    [
+        ({}, {"method": "gaussian", "shape": "box", "sigma": 12.0, "cells": None, "colour": None}),
+        ({"method": "mosaic"}, {"method": "mosaic", "shape": "box", "sigma": None, "cells": 36, "colour": None}),
+        ({"method": "solid", "shape": "ellipse"}, {"method": "solid", "shape": "ellipse", "colour": None}),
+        ({"method": "solid", "colour": "#102030"}, {"method": "solid", "sigma": None, "colour": "#102030"}),
+        ({"classes": {"face": {"method": "solid", "colour": "#102030"}}}, {"method": "solid", "colour": "#102030"}),
+        ({"classes": {"plate": {"method": "solid"}}}, {"method": "gaussian", "sigma": 12.0}),
+    ],
+)
+def test_a_region_says_how_it_was_blurred(
+    photograph: bytes, changes: dict[str, Any], want: dict[str, Any], tmp_path: Path
+) -> None:
+    from blurline.images.decode import Limits
+    from blurline.params import Blur
+
+    face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "label": "face", "frame": -1, "blur": True}
+    style, limits = blur.style_of(Blur.model_validate(changes)), Limits(10**7, 10**7)
+    row, _ = blur.release(raw_row(photograph), merged_row(photograph, faces=[face]), photograph, style, limits)
+    tables.write(tmp_path / "x.parquet", [row], tables.BLURRED)
+    ((region,),) = tables.read(tmp_path / "x.parquet", tables.BLURRED)["regions"].to_list()
+    assert set(region) == set(tables.REGION)
+    assert {key: region[key] for key in want} == want
+
+
+def test_a_release_says_what_was_blurred_weakly() -> None:
+    regions = [[{"method": "gaussian"}, {"method": "imagenet2021"}], [{"method": "imagenet2021"}], []]
+    rows = {"action": ["blurred", "blurred", "unchanged"], "regions": regions, "faces": [2, 1, 0], "unseen": [0] * 3}
+    outside = ["coefficients", "bounded", "coefficients"]
+    manifest = pl.DataFrame(rows | {"bytes": [1] * 3, "outside": outside, "outside_db": [None, 41.5, None]})
+    metrics = checksum._metrics(manifest, {}, 0, 0)
+    assert metrics["regions_blurred_weakly"] == 2
+    assert metrics["unchanged_outside"] == {"coefficients": 2, "pixels": 0, "bounded": 1}
+    assert metrics["least_db_outside"] == 41.5
+    assert checksum._warnings(metrics) == [
+        "2 regions are blurred by a method that leaves small faces clear: docs/blurring.md"
+    ]
+    strong = checksum._metrics(manifest[2:], {}, 0, 0)
+    assert strong["regions_blurred_weakly"] == 0
+    assert checksum._warnings(strong) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "proven"),
+    [
+        ({}, True),
+        ({"full": 0.9}, False),
+        ({"full": None}, False),
+        ({"residual": None}, False),
+        ({"full": 0.3, "method": "imagenet2021"}, True),
+    ],
+)
+def test_checksum_releases_no_region_without_a_proof(changes: dict[str, Any], proven: bool) -> None:
+    region = dict.fromkeys(tables.REGION) | {"x1": 1, "y1": 2, "method": "solid", "full": 1.0, "residual": 0.0}
+    row = dict.fromkeys(tables.BLURRED) | {"image_id": "a", "action": "blurred", "outside": "pixels"}
+    table = pl.DataFrame([row | {"regions": [region | changes]}], dict(tables.BLURRED))
+    with nullcontext() if proven else pytest.raises(BlurlineError, match="a: region at 1, 2: released, and not proven"):
+        checksum.check_proofs(table)
+    with pytest.raises(BlurlineError, match="a: released, and nothing says"):
+        checksum.check_proofs(table.with_columns(outside=pl.lit(None, pl.String)))
+
+
+def test_a_crash_over_one_image_costs_that_image(photograph: bytes) -> None:
+    """Here the native code is told to crash; what a real crash leaves is the same."""
+    with Worker() as worker:
+        raw, merged = raw_row(photograph), merged_row(photograph)
+
+        def crash(*_: object) -> Redacted:
+            return worker.call(ctypes.string_at, 0)  # type: ignore[return-value]
+
+        row, released = blur.release(raw, merged, photograph, STYLE, LIMITS, crash)
+        assert (row["action"], row["reason"], released) == ("withheld", CRASHED, None)
+        row, released = blur.release(raw, merged, photograph, STYLE, LIMITS, worker.call)
+        assert (row["action"], released is None) == ("unchanged", False)
+
+
 def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:
     for raw, merged, data in (
         (raw_row(photograph), merged_row(photograph), photograph + b"x"),
@@ -169,10 +251,20 @@ def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None
             decide(raw, merged, data)
 
 
+FACE = dict.fromkeys(tables.FACE) | {
+    "box_id": "b" * 16,
+    "frame": -1,
+    "x1": 5,
+    "y1": 5,
+    "x2": 20,
+    "y2": 20,
+    "blur": True,
+}
+REGION = {"frame": -1, "x1": 4, "y1": 4, "x2": 21, "y2": 21, "method": "gaussian", "sigma": 2.0}
+
+
 def frames(**changes: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
-    face = dict.fromkeys(tables.FACE) | {"box_id": "b" * 16, "x1": 5, "y1": 5, "x2": 20, "y2": 20, "blur": True}
-    region = {"frame": -1, "x1": 4, "y1": 4, "x2": 21, "y2": 21, "method": "gaussian", "sigma": 2.0}
-    row = {"status": "ok", "state": "auto", "action": "blurred", "faces": [face], "regions": [region]} | changes
+    row = {"status": "ok", "state": "auto", "action": "blurred", "faces": [FACE], "regions": [REGION]} | changes
     merged = dict.fromkeys(tables.MERGED) | {k: row[k] for k in ("status", "state", "faces")} | {"image_id": "a"}
     blurred = dict.fromkeys(tables.BLURRED) | {k: row[k] for k in ("action", "regions")} | {"image_id": "a"}
     return pl.DataFrame([merged], dict(tables.MERGED)), pl.DataFrame([blurred], dict(tables.BLURRED))
@@ -184,12 +276,16 @@ def frames(**changes: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
         ({"regions": []}, "a: box bbbbbbbbbbbbbbbb was to be blurred and is not"),
         ({"action": "unchanged", "regions": []}, "was to be blurred and is not"),
         ({"regions": [{"frame": -1, "x1": 6, "y1": 4, "x2": 21, "y2": 21, "method": "", "sigma": 2.0}]}, "is not"),
+        ({"regions": [REGION | {"frame": 1}]}, "is not"),
+        ({"faces": [FACE | {"frame": 2}], "regions": [REGION | {"frame": 1}]}, "is not"),
         ({"status": "error"}, "a: released, though error and auto"),
         ({"state": "excluded"}, "a: released, though ok and excluded"),
     ],
 )
 def test_checksum_releases_nothing_that_is_not_proven(changes: dict[str, Any], complaint: str) -> None:
     checksum.check_released(*frames())
+    checksum.check_released(*frames(faces=[FACE | {"frame": 2}]))
+    checksum.check_released(*frames(faces=[FACE | {"frame": 2}], regions=[REGION | {"frame": 2}]))
     with pytest.raises(BlurlineError, match=complaint):
         checksum.check_released(*frames(**changes))
 
@@ -266,7 +362,7 @@ def detected(
 
         def detect(self, pictures: Iterable[Picture]) -> Iterator[list[Detection] | Failure]:
             # Like the real one, it reads ahead of its answers.
-            assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 3
+            assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 5
             yield from answers
 
     monkeypatch.setattr(detect, "Detector", Fake)
@@ -281,9 +377,9 @@ def test_what_the_detector_cannot_judge_is_never_an_image_without_faces(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     face = Detection("face", 10, 20, 30, 40, score=0.9)
-    assert detected(project, monkeypatch, [[face, face], Failure("it broke"), []]) == {
+    assert detected(project, monkeypatch, [[face, face], [face], [face], Failure("it broke"), []]) == {
         "face.jpg": ("ok", "", 2),
-        "moving.gif": ("skipped", "several frames are not supported yet", 0),
+        "moving.gif": ("ok", "", 2),
         "gone.jpg": ("skipped", "failed", 0),
         "cat.jpg": ("error", "it broke", 0),
         "text.jpg": ("skipped", "quarantined", 0),
@@ -291,9 +387,34 @@ def test_what_the_detector_cannot_judge_is_never_an_image_without_faces(
     }
 
 
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_image_of_which_one_frame_failed_is_one_of_which_nothing_is_known(
+    project: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    face = Detection("face", 10, 20, 30, 40, score=0.9)
+    frames: list[list[Detection] | Failure] = [[face], [face]]
+    frames[failing] = Failure("it broke")
+    assert detected(project, monkeypatch, [[], *frames, [], []])["moving.gif"] == ("error", "it broke", 0)
+
+
+def test_faces_know_their_frame(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    face = Detection("face", 10, 20, 30, 40, score=0.9)
+    detected(project, monkeypatch, [[face], [], [face, face], [], []])
+    table = pl.read_parquet(project / "data/detections/one-00000.parquet")
+    found = {row["image_id"]: [face["frame"] for face in row["faces"]] for row in table.iter_rows(named=True)}
+    assert found == {
+        "face.jpg": [-1],
+        "moving.gif": [1, 1],
+        "gone.jpg": [],
+        "cat.jpg": [],
+        "text.jpg": [],
+        "mirror.png": [],
+    }
+
+
 def test_a_detector_that_stops_early_stops_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BlurlineError, match="one-00000: the detector answered 1 images too few: run again"):
-        detected(project, monkeypatch, [[], []])
+        detected(project, monkeypatch, [[], [], [], []])
     assert not (project / "data/detections").exists()
 
 

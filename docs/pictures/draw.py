@@ -17,6 +17,7 @@ from blurline import params as params_file
 from blurline.detectors import centerface
 from blurline.detectors.yolo import Detector, Failure
 from blurline.images import decode
+from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
 from blurline.steps import detect
 from blurline.steps.blur import style_of
@@ -47,7 +48,7 @@ def main() -> None:
     limits = decode.Limits(params.download.max_bytes, params.download.max_pixels)
     (found,) = detector(params).detect(iter([decode.decode_rgb(data.getvalue(), limits)]))
     assert not isinstance(found, Failure)
-    boxes = [(one.x1, one.y1, one.x2, one.y2) for one in found if one.score >= params.detect.confidence]
+    boxes = [Target(one.x1, one.y1, one.x2, one.y2) for one in found if one.score >= params.detect.confidence]
     print(f"{len(PEOPLE)} faces drawn, {len(boxes)} found")
     released = redact(data.getvalue(), boxes, style_of(params.blur), limits)
     with Image.open(io.BytesIO(released.data)) as opened:

@@ -3,14 +3,27 @@ import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from blurline.images import decode
-from blurline.images.decode import Limits, Undecodable, decode_rgb, inspect
+from blurline.images.decode import (
+    SMALLEST_FRAME,
+    Decoded,
+    Limits,
+    Undecodable,
+    decode_rgb,
+    frames,
+    inspect,
+    upright_rgb,
+)
+from tests.images.moving import KINDS, PLACES, shown
 from tests.images.samples import (
     LIMITS,
     leaky_jpeg,
@@ -133,6 +146,67 @@ def test_frames() -> None:
         assert info.format == ("JPEG" if file_format == "MPO" else file_format)
         tolerance = 20 if file_format in ("GIF", "WEBP", "MPO") else 0
         assert np.abs(decode_rgb(data, LIMITS).astype(int) - photo()).mean() <= tolerance
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_as_a_viewer_shows_them_and_held_one_at_a_time(kind: str) -> None:
+    seen, held = [], list[weakref.ref[Decoded]]()
+    for decoded in frames(KINDS[kind], LIMITS):
+        assert decoded.opaque
+        held.append(weakref.ref(decoded))
+        seen.append(upright_rgb(decoded))
+        assert sum(one() is not None for one in held) <= 2
+    assert all(np.array_equal(*pair) for pair in zip(seen, shown(KINDS[kind]).frames, strict=True))
+
+
+def test_frames_of_a_still_image() -> None:
+    (one,) = frames(saved(photo(), "JPEG"), LIMITS)
+    assert one.info == inspect(saved(photo(), "JPEG"), LIMITS)
+
+
+def test_another_thread_decodes_between_two_frames() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for _ in frames(KINDS["gif"], LIMITS):
+            assert pool.submit(inspect, KINDS["tiff"], LIMITS).result(timeout=20).frames == len(PLACES)
+
+
+def bomb_of_frames(count: int, side: int) -> bytes:
+    """A GIF of a few bytes a frame, each as large as the canvas."""
+    one = saved(Image.new("P", (side, side)), "GIF")
+    at = one.index(b",", 13 + (3 << ((one[10] & 7) + 1)))
+    return one[:at] + one[at:-1] * count + b";"
+
+
+def test_a_bomb_of_frames_is_refused_before_any_is_decoded() -> None:
+    large = bomb_of_frames(3_000, 1_000)
+    assert len(large) < 20_000_000
+    small = bomb_of_frames(10_000, 1)
+    tracemalloc.start()
+    try:
+        for data in (large, small):
+            stream = frames(data, Limits(20_000_000, 10_000_000))
+            with pytest.raises(Undecodable, match="over max_pixels"):
+                next(stream)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(large)
+    finally:
+        tracemalloc.stop()
+    assert sum(1 for _ in frames(bomb_of_frames(100, 1), Limits(20_000_000, 100 * SMALLEST_FRAME))) == 100
+
+
+def test_a_frame_that_grows_the_canvas_is_refused() -> None:
+    data = bytearray(bomb_of_frames(2, 40))
+    at = data.rindex(b",\0\0\0\0")
+    data[at + 1] = 30  # to the right
+    with pytest.raises(Undecodable, match="frames of different sizes are not supported"):
+        list(frames(bytes(data), LIMITS))
+
+
+def test_frames_before_a_damaged_one_are_not_the_image() -> None:
+    for kind in KINDS:
+        data = KINDS[kind]
+        with pytest.raises(Undecodable):
+            for _ in frames(data[: len(data) * 7 // 8], LIMITS):
+                pass
 
 
 def test_reasons() -> None:

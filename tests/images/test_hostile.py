@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from blurline.images import CannotRelease
-from blurline.images.decode import Limits, Undecodable, decode_rgb, inspect
+from blurline.images.decode import Limits, Undecodable, decode_rgb, frames, inspect
 from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
 from tests.images.samples import (
@@ -55,6 +55,7 @@ def attempt(data: bytes) -> bool:
         pixels = decode_rgb(data, SMALL)
         assert pixels.shape == (info.height, info.width, 3)
         assert pixels.dtype == np.uint8
+        assert sum(1 for _ in frames(data, SMALL)) == info.frames
     except Undecodable as error:
         assert 0 < len(error.reason) < 40
     for boxes in ([], [(1, 2, 9, 12)]):

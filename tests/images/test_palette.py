@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurline.images import palette
+from blurline.images import CannotRelease, palette
 from blurline.images.decode import decode_rgb, inspect
 from blurline.images.obfuscate import Target, obfuscate, residual_detail, touched
 from blurline.images.raster import Raster
@@ -25,7 +25,7 @@ def test_gifs_with_faces(colours: int) -> None:
     assert np.array_equal(after[~where], before[~where])
     want, regions = obfuscate(before, TARGETS, STYLE)
     assert result.regions == regions
-    assert len(palette.colours_of(after)) <= 256
+    assert len(np.unique(after.reshape(-1, 3), axis=0)) <= 256
     # A picture of 256 colours has no room; one of fewer gets what is needed.
     error = np.abs(after[where].astype(int) - want[where]).mean()
     assert error < (14 if colours == 256 else 8 if colours == 255 else 4)
@@ -65,9 +65,31 @@ def test_fitting_and_indexing() -> None:
     where = np.ones((20, 30), np.bool_)
     samples[0, :5] = 7
     where[0, :5] = False
-    fitted = palette.fitted(Raster("RGB", samples), where).samples
-    colours = palette.colours_of(fitted)
+    fitted = palette.fitted(Raster("RGB", samples), where)
+    assert np.array_equal(fitted.samples[~where], samples[~where])
+    indices, colours, clear = palette.indexed(fitted, np.zeros_like(where))
+    assert clear is None
     assert 128 < len(colours) <= 256
-    assert np.array_equal(colours[palette.indexed(fitted, colours)], fitted)
+    assert np.array_equal(colours[indices], fitted.samples)
     few = Raster("RGB", samples // 64 * 64)
-    assert palette.fitted(few, where) is few
+    assert np.array_equal(palette.fitted(few, where).samples, few.samples)
+    with pytest.raises(CannotRelease, match="more than 256 colours"):
+        palette.fitted(Raster("RGB", samples), ~where)
+
+
+def test_clear_pixels_have_a_colour_of_their_own() -> None:
+    """However many colours there are, and whatever colour lies under them."""
+    samples = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    alpha = np.full((16, 16, 1), 255, np.uint8)
+    alpha[3, 4] = 0
+    samples[3, 4] = samples[0, 0]
+    raster = Raster("RGBA", np.dstack([samples, alpha]))
+    indices, colours, clear = palette.indexed(raster, np.zeros((16, 16), np.bool_))
+    assert clear == 255
+    assert np.array_equal(indices == clear, alpha[:, :, 0] == 0)
+    assert np.array_equal(colours[indices], samples)
+    alpha[:] = 255
+    alpha[0, 0] = 0
+    full = Raster("RGBA", np.dstack([noise(16, 16, 3), alpha]))
+    fitted = palette.fitted(full, np.ones((16, 16), np.bool_))
+    assert len(palette.indexed(fitted, np.zeros((16, 16), np.bool_))[1]) <= 256

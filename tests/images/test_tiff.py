@@ -109,7 +109,6 @@ def test_refused(targets: list[Target]) -> None:
             written(premultiplied, photometric="rgb", extrasamples=["assocalpha"]),
             "graded transparency is not supported yet",
         ),
-        (written(noise(2, 30, 40, 3), photometric="rgb"), "several frames are not supported yet"),
     ):
         with pytest.raises((CannotRelease, Undecodable), match=f"^{reason}$"):
             redact(data, targets, STYLE, LIMITS)

@@ -235,12 +235,14 @@ def test_bad_images_are_accounted_for_and_never_stop_the_run(project: Project) -
     (images / "text.jpg").write_text("not an image")
     with Image.open(images / "cat.jpg") as cat, Image.open(images / "whole.jpg") as whole:
         cat.save(images / "moving.gif", save_all=True, append_images=[whole])
+        cat.save(images / "pages.tiff", save_all=True, append_images=[whole.resize((50, 50))])
     rows = [
         "bad/cut.jpg,images/cut.jpg,",
         "bad/text.jpg,images/text.jpg,",
         "bad/gone.jpg,images/gone.jpg,",
         f"bad/hash.jpg,images/cat.jpg,{'0' * 64}",
         "bad/moving.gif,images/moving.gif,",
+        "bad/pages.tiff,images/pages.tiff,",
         "good.jpg,images/whole.jpg,",
         "taken.jpg,images/mirror.png,",
     ]
@@ -254,15 +256,16 @@ def test_bad_images_are_accounted_for_and_never_stop_the_run(project: Project) -
     outcomes = project.release()
     assert outcomes["bad/cut.jpg"] == outcomes["bad/text.jpg"] == "quarantined"
     assert outcomes["bad/gone.jpg"] == outcomes["bad/hash.jpg"] == "failed"
-    assert outcomes["bad/moving.gif"] == "withheld"
+    assert outcomes["bad/moving.gif"] == "blurred"
+    assert outcomes["bad/pages.tiff"] == "withheld"
     assert outcomes["good.jpg"] == outcomes["whole.jpg"] == "excluded"
     assert outcomes["taken.jpg"] == outcomes["mirror.png"] == "erased"
-    assert len(outcomes) == 13
+    assert len(outcomes) == 14
     for line in (
-        "13 images in 5 shards",
+        "14 images in 5 shards",
         "1 failed: file not found",
         "1 failed: wrong sha256",
-        "1 withheld: several frames are not supported yet",
+        "1 withheld: frames of different sizes are not supported",
         "2 excluded",
         "2 erased",
     ):

@@ -202,14 +202,53 @@ class Review(_Group):
     required: bool = False
 
 
+Method = Literal["gaussian", "mosaic", "solid", "imagenet2021"]
+Strength = Annotated[float, Field(ge=0.05, le=2, description="less leaves faces recognisable")]
+Cells = Annotated[int, Field(ge=1, le=8, description="more leave faces recognisable")]
+Colour = Annotated[str, Field(pattern="^(mean|#[0-9a-f]{6})$", description="mean, or #rrggbb")]
+Shape = Literal["box", "ellipse"]
+Extent = Annotated[float, Field(ge=0, le=2)]
+
+
+class ClassBlur(_Group):
+    """Keys of `Blur` that are others for one class; null: as for the rest."""
+
+    method: Method | None = None
+    strength: Strength | None = None
+    cells: Cells | None = None
+    colour: Colour | None = None
+    shape: Shape | None = None
+    margin: Extent | None = None
+    feather: Extent | None = None
+
+    def set_keys(self) -> dict[str, Any]:
+        """The keys that are others."""
+        return self.model_dump(exclude_none=True)
+
+
 class Blur(_Group):
     """Making faces unrecognisable; lengths are shares of the face's longer side."""
 
-    method: Literal["gaussian"] = "gaussian"
-    strength: Annotated[float, Field(ge=0.05, le=2, description="less leaves faces recognisable")] = 0.15
-    margin: Annotated[float, Field(ge=0, le=2)] = 0.1
-    feather: Annotated[float, Field(ge=0, le=2)] = 0.1
+    method: Method = "gaussian"
+    strength: Strength = 0.15
+    cells: Cells = 6
+    colour: Colour = "mean"
+    shape: Shape = "box"
+    margin: Extent = 0.1
+    feather: Extent = 0.1
+    classes: dict[str, ClassBlur] = {}
     metadata: Literal["strip", "keep-safe"] = "keep-safe"
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Blur":
+        own = self.model_dump(exclude={"classes", "metadata"})
+        styles = {f"classes.{label}: ": own | one.set_keys() for label, one in self.classes.items()}
+        for where, style in {"": own, **styles}.items():
+            if style["shape"] == "ellipse" and style["margin"] < 0.1:
+                raise ValueError(f"{where}an ellipse with a margin under 0.1 leaves parts of faces clear")
+            if self.classes and style["method"] == "imagenet2021":
+                raise ValueError(f"{where}imagenet2021 is one formula for all boxes: with it, classes must be {{}}")
+        return self
 
 
 class Release(_Group):
@@ -367,7 +406,9 @@ def _suggestion(location: list[Any]) -> str:
 
     model: Any = Params
     for name in location[:-1]:
-        model = get_args(model)[0] if isinstance(name, int) else model.model_fields[name].annotation
+        known_fields = getattr(model, "model_fields", {})
+        # An item of a list, or a value of a mapping whose keys are anybody's.
+        model = known_fields[name].annotation if name in known_fields else get_args(model)[-1]
     known = list(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"

@@ -40,7 +40,12 @@ REGION: Schema = {
     "x2": pl.Int32,
     "y2": pl.Int32,
     "method": pl.String,
+    "shape": pl.String,
     "sigma": pl.Float64,
+    "cells": pl.Int32,
+    "colour": pl.String,
+    "full": pl.Float64,
+    "residual": pl.Float64,
 }
 
 RAW: Schema = {
@@ -86,6 +91,8 @@ BLURRED: Schema = {
     "reason": pl.String,
     "sha256_release": pl.String,
     "bytes": pl.Int64,
+    "outside": pl.String,
+    "outside_db": pl.Float64,
     "regions": pl.List(pl.Struct(dict(REGION))),
 }
 

@@ -99,7 +99,8 @@ def judge(row: Mapping[str, Any], drawn: Drawn, rules: merge.Rules, style: BlurS
     faces = merge.merge(dict(row), (), rules)["faces"]
     width, height = row["width"], row["height"]
     boxes = [Box(face["x1"], face["y1"], face["x2"], face["y2"]) for face in faces]
-    regions = [obfuscate.plan([obfuscate.Target(*box)], style, width, height)[0] for box in boxes]
+    targets = [obfuscate.Target(*box, face["label"]) for box, face in zip(boxes, faces, strict=True)]
+    regions = [obfuscate.plan([target], style, width, height)[0] for target in targets]
     return Judged(
         width=width,
         height=height,

@@ -4,15 +4,13 @@ Every image written here is built from an array, so nothing but the arguments ca
 """
 
 import io
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from blurline.images import orientation as exif
@@ -25,8 +23,6 @@ from blurline.images.raster import Raster, of, without_hidden
 WEBP_QUALITY = 90
 """Quality of a lossy WebP that is coded again: its own does not stand in the file."""
 
-_FULL, _HALF = Fraction(1), Fraction(1, 2)
-_SUBSAMPLING = {(_FULL, _FULL): 0, (_HALF, _FULL): 1, (_HALF, _HALF): 2}  # share kept of chroma: Pillow's codes
 _MAX_DENSITY = 1e6
 _LOSSLESS_TIFF = frozenset({"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"})
 
@@ -79,7 +75,7 @@ def _is_rgb(image: JpegImageFile) -> bool:
 
 
 def encode(raster: Raster, source: Decoded, data: bytes, metadata: Metadata) -> bytes:
-    """A file in the source's format for a changed raster; that of a JPEG, PNG or WebP is still to be stripped.
+    """A file in the source's format, which is not JPEG, for a changed raster; PNG and WebP are still to be stripped.
 
     Parameters
     ----------
@@ -142,8 +138,6 @@ def _checked(writer: Callable[[], bytes], kind: str) -> bytes:
 
 def _written(image: Image.Image, source: Decoded, data: bytes, metadata: Metadata) -> bytes:
     kind = source.info.format
-    if kind == "JPEG":
-        return _jpeg(image, source, data)
     if kind == "WEBP":
         return _webp(image, source, data)
     if kind == "BMP" and image.mode in ("1", "L", "P", "RGB"):
@@ -167,6 +161,17 @@ def _clear(index: object) -> dict[str, object]:
     return {} if index is None else {"transparency": index}
 
 
+def saved(pixels: np.ndarray, file_format: str, **options: object) -> bytes:
+    """A file of these pixels, uint8, (H, W) or (H, W, 3), with Pillow's options."""
+    return _saved(_image(Raster("L" if pixels.ndim == 2 else "RGB", pixels)), file_format, **options)
+
+
+def tiff_compression(source: Decoded) -> object:
+    """How to compress a TIFF, or a page of one, without loss: as the source does if it does so."""
+    compression = source.image.info.get("compression")
+    return compression if compression in _LOSSLESS_TIFF else "tiff_adobe_deflate"
+
+
 def _image(raster: Raster) -> Image.Image:
     height, width = raster.samples.shape[:2]
     mode = "I;16" if raster.samples.dtype == np.uint16 else raster.mode
@@ -177,42 +182,6 @@ def _saved(image: Image.Image, file_format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
-
-
-_room_lock = threading.Lock()
-
-
-@contextmanager
-def _room(size: int) -> Iterator[None]:
-    """Let Pillow's encoder have a buffer of that many bytes.
-
-    A progressive JPEG must fit in at once, and Pillow guesses two bytes a pixel; a noisy picture takes three.
-    """
-    with _room_lock:
-        before = ImageFile.MAXBLOCK
-        ImageFile.MAXBLOCK = max(before, size)
-        try:
-            yield
-        finally:
-            ImageFile.MAXBLOCK = before
-
-
-def _jpeg(image: Image.Image, source: Decoded, data: bytes) -> bytes:
-    coding = jpeg_coding(source.image)
-    # Pillow gives table i to component i and the last one to the rest, so the usual two tables stay two.
-    tables = [list(table) for table in coding.tables]
-    while len(tables) > 1 and tables[-1] == tables[-2]:
-        tables.pop()
-    options: dict[str, object] = {}
-    if len(coding.sampling) == 3:
-        luma, *chroma = coding.sampling
-        code = _SUBSAMPLING.get(chroma[0]) if luma == (_FULL, _FULL) and chroma[0] == chroma[1] else None
-        if code is None or (coding.rgb and code):
-            raise CannotRelease("JPEG sampling with faces is not supported yet")
-        options |= {"subsampling": code, "keep_rgb": coding.rgb}
-    options |= {"qtables": tables, "progressive": coding.progressive, "icc_profile": source.profile}
-    with _room(6 * image.width * image.height if coding.progressive else 0):
-        return _saved(image, "JPEG", **options)
 
 
 def _png(raster: Raster, data: bytes) -> bytes:
@@ -231,16 +200,7 @@ def _png(raster: Raster, data: bytes) -> bytes:
 def _gif(raster: Raster) -> bytes:
     if raster.mode == "L":
         return _saved(_image(raster), "GIF", optimize=False)
-    samples, alpha = palette.as_rgb(raster.colours), raster.alpha
-    visible = np.ones(samples.shape[:2], np.bool_) if alpha is None else alpha > 0
-    colours = palette.colours_of(samples[visible])
-    indices = palette.indexed(samples, colours)
-    clear = None if visible.all() else len(colours)
-    if len(colours) + (clear is not None) > palette.SIZE:
-        raise CannotRelease("GIF variant not supported")
-    if clear is not None:
-        indices[~visible] = clear
-        colours = np.concatenate([colours, samples[~visible][:1]])
+    indices, colours, clear = palette.indexed(raster, np.zeros(raster.samples.shape[:2], np.bool_))
     image = Image.fromarray(indices)
     image.putpalette(colours.tobytes())
     return _saved(image, "GIF", optimize=False, **_clear(clear))
@@ -260,12 +220,11 @@ def _webp(image: Image.Image, source: Decoded, data: bytes) -> bytes:
 
 
 def _tiff(image: Image.Image, source: Decoded, metadata: Metadata) -> bytes:
-    compression = source.image.info.get("compression")
     density = _density(source, metadata)
     return _saved(
         image,
         "TIFF",
-        compression=compression if compression in _LOSSLESS_TIFF else "tiff_adobe_deflate",
+        compression=tiff_compression(source),
         icc_profile=source.profile if metadata == "keep-safe" else None,
         tiffinfo={exif.TAG: source.info.orientation},
         **({"dpi": density} if density else {}),

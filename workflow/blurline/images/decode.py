@@ -36,11 +36,19 @@ CORRUPT = "truncated or corrupt"
 TOO_MANY_BYTES = "over max_bytes"
 TOO_MANY_PIXELS = "over max_pixels"
 ODD_MODE = "colour mode not supported"
+ODD_SIZES = "frames of different sizes are not supported"
+
+
+SMALLEST_FRAME = 4096
+"""Pixels that a frame is charged at least: decoding costs something however small it is."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost: bytes as stored, and pixels (width times height) of its canvas."""
+    """What a file may cost: bytes as stored, and pixels: width times height of its canvas, and of all frames together.
+
+    A frame counts as `SMALLEST_FRAME` pixels at least, so the number of frames is limited too.
+    """
 
     max_bytes: int
     max_pixels: int
@@ -83,6 +91,11 @@ class Decoded:
     oriented: bool = False
     alpha: np.ndarray | None = None
     deep: np.ndarray | None = None
+
+    @property
+    def opaque(self) -> bool:
+        """Whether every pixel is."""
+        return self.alpha is None
 
 
 def inspect(data: bytes, limits: Limits) -> ImageInfo:
@@ -146,17 +159,53 @@ def load(data: bytes, limits: Limits) -> Decoded:
     Undecodable
         As `inspect`.
     """
-    if len(data) > limits.max_bytes:
-        raise Undecodable(TOO_MANY_BYTES)
-    plugin = _plugin(data)
     with _pillow(limits):
-        with _as_undecodable(UNREADABLE):
-            image = plugin(io.BytesIO(data))
-            width, height = image.size
-        if width * height > limits.max_pixels:
-            raise Undecodable(TOO_MANY_PIXELS)
+        image = _opened(data, limits)
         with _as_undecodable(CORRUPT):
-            return _loaded(image, data, plugin)
+            return _loaded(image, data, _count(image), deep=True)
+
+
+def frames(data: bytes, limits: Limits) -> Iterator[Decoded]:
+    """Every frame as a viewer shows it: put together with what the frames before have left, one after the other.
+
+    Nothing is skipped: frames that are shown for no time, or only by viewers that know no animation, count too. One
+    frame is in memory at a time, and the one that the next is drawn on.
+
+    Yields
+    ------
+    Decoded
+        All of one displayed size, as many as ``info.frames`` says. ``image.info`` has ``duration`` and ``loop`` as
+        Pillow reads them.
+
+    Raises
+    ------
+    Undecodable
+        As `inspect`, for any frame: those before it have been yielded by then. When frames differ in size (the pages
+        of a TIFF may), as boxes, tables and reviewers know one size of an image. When they have more pixels
+        together than an image may have.
+    """
+    with _pillow(limits):
+        image = _opened(data, limits)
+        with _as_undecodable(CORRUPT):
+            count = _count(image)
+            width, height = image.size
+    if count * max(width * height, SMALLEST_FRAME) > limits.max_pixels and count > 1:
+        raise Undecodable(TOO_MANY_PIXELS)
+    size = None
+    for index in range(count):
+        # Not held while the caller works: another thread may decode meanwhile.
+        with _pillow(limits), _as_undecodable(CORRUPT):
+            if index:
+                image.seek(index)
+            width, height = image.size
+            if width * height > limits.max_pixels:
+                raise Undecodable(TOO_MANY_PIXELS)
+            decoded = _loaded(image, data, count, snapshot=True)
+        if size is None:
+            size = decoded.info.width, decoded.info.height
+        if size != (decoded.info.width, decoded.info.height):
+            raise Undecodable(ODD_SIZES)
+        yield decoded
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
@@ -186,10 +235,32 @@ def _to_8_bit(samples: np.ndarray) -> np.ndarray:
     return depth.reduce(samples)
 
 
-def _loaded(image: ImageFile.ImageFile, data: bytes, plugin: "Plugin") -> Decoded:
-    # Frames first: counting them moves the plugins of GIF and TIFF about, loading afterwards starts anew.
+def _opened(data: bytes, limits: Limits) -> ImageFile.ImageFile:
+    """The file with its header read, inside of `_pillow`."""
+    if len(data) > limits.max_bytes:
+        raise Undecodable(TOO_MANY_BYTES)
+    plugin = _plugin(data)
+    with _as_undecodable(UNREADABLE):
+        image = plugin(io.BytesIO(data))
+        width, height = image.size
+    if width * height > limits.max_pixels:
+        raise Undecodable(TOO_MANY_PIXELS)
+    return image
+
+
+def _count(image: ImageFile.ImageFile) -> int:
+    """Frames of the file. Before loading: counting moves the plugins of GIF and TIFF about."""
     # A PSD's "frames" are its layers; what it shows is the one flattened picture.
-    frames = 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
+    return 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
+
+
+def _loaded(
+    image: ImageFile.ImageFile, data: bytes, frames: int, *, snapshot: bool = False, deep: bool = False
+) -> Decoded:
+    """The frame that the file stands at.
+
+    `snapshot`: with an image of its own, which the next frame does not change. `deep`: with all bits, if it is alone.
+    """
     said = _orientation(image, data)
     orientation = said or exif.UPRIGHT
     # Pillow's TIFF plugin turns the raster while loading, and would take the orientation from XMP if it found one.
@@ -204,17 +275,19 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, plugin: "Plugin") -> Decode
         stored = _turned_back(image, orientation)
     elif exif.swaps_axes(orientation):
         upright = image.size[::-1]
+    if snapshot:
+        stored = stored.copy()  # before "transparency" changes below: Pillow needs its own for the frames to come
     if image.format == "PNG":
-        image.info.pop("transparency", None)
+        stored.info.pop("transparency", None)
         alphas = png.find(data, b"tRNS")
         if alphas is not None:
-            image.info["transparency"] = alphas
+            stored.info["transparency"] = alphas
     info = ImageInfo(str(image.format), image.mode, *upright, frames, orientation)
-    deep = _deep(image, bits, data, plugin)
-    if deep is not None and image.format == "TIFF":
-        deep = exif.to_stored(deep, orientation)  # turned by Pillow as well
-    alpha = _alpha(stored, bits, deep)
-    return Decoded(info, stored, bits, _profile(image, data), said is not None, alpha, deep)
+    whole = _deep(image, bits, data) if deep and frames == 1 else None
+    if whole is not None and image.format == "TIFF":
+        whole = exif.to_stored(whole, orientation)  # turned by Pillow as well
+    alpha = _alpha(stored, bits, whole)
+    return Decoded(info, stored, bits, _profile(image, data), said is not None, alpha, whole)
 
 
 def _is_planar(image: ImageFile.ImageFile) -> bool:
@@ -225,12 +298,12 @@ def _is_planar(image: ImageFile.ImageFile) -> bool:
     )
 
 
-def _deep(image: ImageFile.ImageFile, bits: int, data: bytes, plugin: "Plugin") -> np.ndarray | None:
+def _deep(image: ImageFile.ImageFile, bits: int, data: bytes) -> np.ndarray | None:
     if bits <= 8 or image.mode not in ("RGB", "RGBA"):
         return None
 
     def again() -> ImageFile.ImageFile:
-        opened = plugin(io.BytesIO(data))
+        opened = _plugin(data)(io.BytesIO(data))
         opened.info.pop("xmp", None)
         return opened
 

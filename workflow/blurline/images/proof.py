@@ -1,50 +1,151 @@
 """What a released file must show once it is decoded again: nothing of a face is left, and nothing else has changed."""
 
+import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from blurline.images import codecs
+from blurline.images import codecs, decode
+from blurline.images.containers import Metadata
+from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
-from blurline.images.obfuscate import Region, residual_detail
+from blurline.images.obfuscate import Region, Residual, full_strength, residual
+from blurline.images.results import Proof
 
 DIFFERS = "the result differs from what was intended"
+TOO_WEAK = "the blur leaves too much of a face"
 WEBP_TOLERANCE = 6.0
 """Mean absolute error, in levels, that coding a lossy WebP again may cause."""
-_MEASURABLE = 32  # pixels: `residual_detail` would have to enlarge a smaller core, and says little about it
+PALETTE_TOLERANCE = 16.0
+"""Mean absolute error, in levels, that the nearest colour of a palette may cause."""
 MAX_RESIDUAL = 0.2
-"""The most of `residual_detail` that may be left: a Gaussian of σ = 2 % of a face's width leaves 0.25 to 0.43."""
+"""The largest share of a face's structure that may be left: a Gaussian of σ = 2 % of its width leaves 0.25 to 0.43."""
+MAX_LEVELS = 2.0
+"""Up to so many grey levels of structure, the share does not count: nobody sees a face in that, and where there was
+not more to begin with, a blur of any strength may leave most of it."""
+MIN_FULL = 0.98
+"""The least share of a region's core that must show what was to be shown."""
 _EXTRA_DETAIL = 0.1  # rounding may add that much; an untouched face has 1
+_SPREAD = 6.0  # times the tolerance, which is a mean: a single pixel of a blur coded with loss may be off by that
 
 
-def gone(before: np.ndarray, after: np.ndarray, regions: Sequence[Region]) -> None:
-    """However the params say to blur: a face that can still be made out does not leave."""
+class TooWeak(CannotRelease):
+    """A face that can still be made out: a stronger blur may help."""
+
+    def __init__(self, reason: str = TOO_WEAK) -> None:
+        super().__init__(reason)
+
+
+def reload(result: bytes, limits: Limits) -> Decoded:
+    """Decode what was written; bytes are not limited, as a new coding may be larger than the old.
+
+    Raises
+    ------
+    CannotRelease
+        When it does not decode.
+    """
+    try:
+        return decode.load(result, Limits(len(result), limits.max_pixels))
+    except Undecodable as error:
+        raise CannotRelease(DIFFERS) from error
+
+
+def kept_profile(source: Decoded, metadata: Metadata) -> bytes | None:
+    """The colour profile that a released file must have."""
+    return source.profile if metadata == "keep-safe" else None
+
+
+def prove(
+    before: np.ndarray,
+    intended: np.ndarray,
+    after: np.ndarray,
+    regions: Sequence[Region],
+    tolerance: float = 0.0,
+    *,
+    lossless: bool,
+) -> list[Proof]:
+    """Measure every region in the decoded released picture.
+
+    Parameters
+    ----------
+    before, intended, after
+        The source, what it was to become, and what was released, in the displayed frame: uint8 (H, W), (H, W, 3) or,
+        as CMYK, (H, W, 4).
+    tolerance
+        Mean absolute error, in levels, that coding with loss may cause.
+
+    Raises
+    ------
+    TooWeak
+        However the params say to blur: a face that can still be made out does not leave.
+    CannotRelease
+        When a region does not show what it was to show.
+    """
+    allowed = 0.0 if lossless else _SPREAD * tolerance
+    strong = full_strength(regions, *before.shape[1::-1])
+    proofs = []
     for region in regions:
-        core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
-        if min(after[core].shape[:2]) >= _MEASURABLE and residual_detail(before[core], after[core]) > MAX_RESIDUAL:
-            raise CannotRelease("the blur leaves too much of a face")
-
-
-def close_enough(
-    before: np.ndarray, intended: np.ndarray, after: np.ndarray, regions: Sequence[Region], tolerance: float
-) -> None:
-    """Lossy coding may round, but neither move the picture nor bring a face back."""
-    # As a whole in grey: subsampled chroma may stray far where colours are wild, and nobody hides there.
-    if _error(_grey(after), _grey(intended)) > tolerance:
-        raise CannotRelease(DIFFERS)
-    for region in regions:
-        core = np.s_[region.y1 : region.y2, region.x1 : region.x2]
-        if _error(after[core], intended[core]) > tolerance:
+        core, mask = np.s_[region.y1 : region.y2, region.x1 : region.x2], region.core_mask()
+        error = np.abs(after[core].astype(np.int16) - intended[core])
+        if error[mask].mean() > tolerance:
             raise CannotRelease(DIFFERS)
-        if min(after[core].shape[:2]) >= _MEASURABLE:
-            allowed = residual_detail(before[core], intended[core]) + _EXTRA_DETAIL
-            if residual_detail(before[core], after[core]) > allowed:
-                raise CannotRelease(DIFFERS)
+        shown = _widest(error) <= allowed
+        if shown[mask].mean() < MIN_FULL:
+            raise CannotRelease(DIFFERS)
+        left = _left(before[core], after[core], mask)
+        if _visible(left) and left.share > _left(before[core], intended[core], mask).share + _EXTRA_DETAIL:
+            raise CannotRelease(DIFFERS)
+        if _visible(left) and left.share > MAX_RESIDUAL:
+            raise TooWeak
+        full = (shown & strong[core])[mask].mean()
+        proofs.append(Proof(round(float(full), 4), round(left.share, 4)))
+    return proofs
 
 
-def _error(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean absolute difference in levels."""
-    return float(np.abs(one.astype(np.int16) - other).mean())
+def _visible(left: Residual) -> bool:
+    return left.levels > MAX_LEVELS
+
+
+def _left(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> Residual:
+    """What is left of the structure; of a CMYK picture that of the black plane, if it is more."""
+    if before.ndim == 3 and before.shape[2] == 4:
+        planes = (residual(before[:, :, at], after[:, :, at], mask) for at in (np.s_[:3], 3))
+        return max(planes, key=lambda left: left.levels)
+    return residual(before, after, mask)
+
+
+def equal(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> bool:
+    """Whether two pictures of one shape have the same samples where the mask, bool (H, W), says so."""
+    return not (_widest(one != other) & where).any()
+
+
+def _widest(samples: np.ndarray) -> np.ndarray:
+    """The largest sample of every pixel: (H, W[, C]) to (H, W). Plane by plane, as numpy is slow along short axes."""
+    if samples.ndim == 2:
+        return samples
+    return functools.reduce(np.maximum, (samples[:, :, plane] for plane in range(samples.shape[2])))
+
+
+def psnr(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float | None:
+    """Peak signal-to-noise ratio, in dB, of two uint8 pictures where the mask says so; None where they are equal."""
+    difference = (one.astype(np.int32) - other)[where]
+    power = float((difference**2).mean()) if difference.size else 0.0
+    return round(10 * math.log10(255**2 / power), 2) if power else None
+
+
+def close_enough(intended: np.ndarray, after: np.ndarray, tolerance: float) -> None:
+    """Coding with loss may round, but not move the picture; both uint8 (H, W, 3).
+
+    Raises
+    ------
+    CannotRelease
+        When the two differ by more, on average, in levels.
+    """
+    # As a whole in grey: subsampled chroma may stray far where colours are wild, and nobody hides there.
+    error = np.abs(_grey(after).astype(np.int16) - _grey(intended)).mean()
+    if error > tolerance:
+        raise CannotRelease(DIFFERS)
 
 
 def _grey(rgb: np.ndarray) -> np.ndarray:

@@ -110,3 +110,9 @@ def replaced(raster: Raster, pixels: np.ndarray, where: np.ndarray) -> Raster:
     samples = raster.samples.copy()
     samples[where] = new
     return replace(raster, samples=samples)
+
+
+def as_rgb(colours: np.ndarray) -> np.ndarray:
+    """Colours (H, W), (H, W, 1) or (H, W, 3) as (H, W, 3)."""
+    planes = colours[:, :, None] if colours.ndim == 2 else colours
+    return planes if planes.shape[2] == 3 else np.repeat(planes, 3, axis=2)

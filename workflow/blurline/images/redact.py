@@ -4,26 +4,20 @@ Whatever cannot be proven is withheld. The reasons name what would have to be bu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from blurline.images import codecs, containers, decode, palette, proof, raster
 from blurline.images import orientation as exif
+from blurline.images.animation import redact as animation
 from blurline.images.containers import Metadata, webp
-from blurline.images.decode import Decoded, Limits, Undecodable
+from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
-from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
-from blurline.images.proof import DIFFERS
-from blurline.images.raster import Raster
-
-
-@dataclass(frozen=True)
-class Redacted:
-    """The file to release, and what was blurred in it, in pixels of the displayed image."""
-
-    data: bytes
-    regions: list[Region]
+from blurline.images.jpeg.redact import redact as redact_jpeg
+from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, stronger, touched
+from blurline.images.proof import DIFFERS, TooWeak
+from blurline.images.raster import Raster, as_rgb
+from blurline.images.results import Outside, Redacted
 
 
 def redact(
@@ -33,7 +27,7 @@ def redact(
 
     Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again, unless colours under
     transparency must go. With boxes the format and its coding choices stay: a JPEG's tables and sampling, lossless
-    remains lossless.
+    remains lossless. Where the proof finds too much left of a face, the blur is made stronger until it does not.
 
     Parameters
     ----------
@@ -52,16 +46,33 @@ def redact(
         When no safe release of this kind of image exists yet, or the result is not what it should be.
     """
     source = decode.load(data, limits)
-    if source.info.frames > 1:
-        raise CannotRelease("several frames are not supported yet")
-    if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
-        raise CannotRelease(f"{source.info.format} is not supported yet")
-    if not targets:
-        return Redacted(_unchanged(data, source, limits, metadata), [])
-    return _blurred(data, source, targets, style, limits, metadata)
+    while True:
+        try:
+            return _redacted(data, source, targets, style, limits, metadata)
+        except TooWeak:
+            harder = stronger(style)
+            if harder is None:
+                raise
+            style = harder
 
 
-def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata) -> bytes:
+def _redacted(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata
+) -> Redacted:
+    try:
+        if source.info.frames > 1:
+            return animation.redact(data, source, targets, style, limits, metadata)
+        if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
+            raise CannotRelease(f"{source.info.format} is not supported yet")
+        if not targets:
+            return _unchanged(data, source, limits, metadata)
+        blurred = redact_jpeg if source.info.format == "JPEG" else _blurred
+        return blurred(data, source, targets, style, limits, metadata)
+    except ValueError as error:
+        raise CannotRelease("a box is empty or outside the image") from error
+
+
+def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata) -> Redacted:
     info, before = source.info, raster.of(source)
     intended = raster.without_hidden(before, source)
     if info.format not in containers.FORMATS:
@@ -71,48 +82,48 @@ def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata)
     elif _is_lossy(data, source):
         raise CannotRelease("colours under transparency in a lossy file are not supported yet")
     else:
-        coded = codecs.encode(intended, source, data, metadata)
-        result = containers.strip(coded, info.format, info.orientation, metadata)
-    again = _reload(result, limits)
+        result = _encoded(intended, source, data, metadata)
+    again = proof.reload(result, limits)
     _same_kind(source, again, metadata)
     # Byte order apart: Pillow's I;16B is I;16 once it is written.
     modes = {decoded.image.mode.replace("I;16B", "I;16") for decoded in (source, again)}
     if (intended is before and len(modes) > 1) or not _equal(raster.of(again), intended):
         raise CannotRelease(DIFFERS)
-    return result
+    return Redacted(result, [], outside=Outside.COEFFICIENTS if info.format == "JPEG" else Outside.PIXELS)
 
 
 def _blurred(
     data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata
 ) -> Redacted:
     info, before = source.info, raster.of(source)
-    if info.format == "JPEG" and before.mode == "CMYK":
-        raise CannotRelease("CMYK with faces is not supported yet")
     # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
     upright = decode.upright_rgb(source)
-    try:
-        grey = before.mode in ("L", "LA")
-        pixels, regions = obfuscate(upright[:, :, 0] if grey else upright, targets, style)
-    except ValueError as error:
-        raise CannotRelease("a box is empty or outside the image") from error
+    picture = upright[:, :, 0] if before.mode in ("L", "LA") else upright
+    pixels, regions = obfuscate(picture, targets, style)
     where = exif.to_stored(touched(regions, info.width, info.height), info.orientation)
     kept = raster.without_hidden(before, source)
     intended = raster.replaced(kept, exif.to_stored(pixels, info.orientation), where)
     if info.format == "GIF":
         intended = palette.fitted(intended, where)
-        pixels = exif.to_displayed(palette.as_rgb(intended.colours), info.orientation)
-    result = codecs.encode(intended, source, data, metadata)
-    if info.format in containers.FORMATS:
-        result = containers.strip(result, info.format, info.orientation, metadata)
-    again = _reload(result, limits)
+    result = _encoded(intended, source, data, metadata)
+    again = proof.reload(result, limits)
     _same_kind(source, again, metadata)
+    wanted = as_rgb(pixels)
     if _is_lossy(data, source):
-        after = _prove_lossy(source, again, result, intended, upright, _as_rgb(pixels), regions)
-    else:
-        _prove_exact(raster.of(again), intended, before, where)
-        after = _as_rgb(pixels)
-    proof.gone(upright, after, regions)
-    return Redacted(result, regions)
+        return _proven_lossy(source, again, result, intended, upright, wanted, regions)
+    _prove_exact(raster.of(again), intended, before, where)
+    # Of a palette, what could be had of the colours wanted; of all others, just these.
+    shown = exif.to_displayed(as_rgb(intended.colours), info.orientation) if info.format == "GIF" else wanted
+    tolerance = proof.PALETTE_TOLERANCE if info.format == "GIF" else 0.0
+    proofs = proof.prove(upright, wanted, shown, regions, tolerance, lossless=not tolerance)
+    return Redacted(result, regions, proofs, Outside.PIXELS)
+
+
+def _encoded(intended: Raster, source: Decoded, data: bytes, metadata: Metadata) -> bytes:
+    coded = codecs.encode(intended, source, data, metadata)
+    if source.info.format not in containers.FORMATS:
+        return coded
+    return containers.strip(coded, source.info.format, source.info.orientation, metadata)
 
 
 def _is_lossy(data: bytes, source: Decoded) -> bool:
@@ -124,7 +135,7 @@ def _same_kind(source: Decoded, again: Decoded, metadata: Metadata) -> None:
     same = (
         (old.format, old.width, old.height, old.orientation) == (new.format, new.width, new.height, new.orientation)
         and new.frames == 1
-        and again.profile == (source.profile if metadata == "keep-safe" else None)
+        and again.profile == proof.kept_profile(source, metadata)
     )
     if not same:
         raise CannotRelease(DIFFERS)
@@ -147,12 +158,12 @@ def _equal(one: Raster, other: Raster) -> bool:
     return (
         one.samples.dtype == other.samples.dtype
         and "CMYK" not in (one.mode, other.mode)
-        and np.array_equal(palette.as_rgb(one.colours), palette.as_rgb(other.colours))
+        and np.array_equal(as_rgb(one.colours), as_rgb(other.colours))
         and np.array_equal(_opacity(one), _opacity(other))
     )
 
 
-def _prove_lossy(
+def _proven_lossy(
     source: Decoded,
     again: Decoded,
     result: bytes,
@@ -160,36 +171,17 @@ def _prove_lossy(
     before: np.ndarray,
     wanted: np.ndarray,
     regions: list[Region],
-) -> np.ndarray:
-    """What a lossy file shows, (H, W, 3) as displayed like `before` and `wanted`, proven to be near what is wanted."""
-    if not np.array_equal(_opacity(raster.of(again)), _opacity(intended)):
+) -> Redacted:
+    """A lossy WebP; `before` and `wanted` are (H, W, 3) as displayed, on the source's ground."""
+    if webp.is_lossless(result) or not np.array_equal(_opacity(raster.of(again)), _opacity(intended)):
         raise CannotRelease(DIFFERS)
     after = decode.upright_rgb(again, decode.ground(source))
-    if source.info.format == "JPEG":
-        coding = codecs.jpeg_coding(source.image)
-        if codecs.jpeg_coding(again.image) != coding:
-            raise CannotRelease("JPEG coding could not be kept")
-        tolerance = proof.jpeg_tolerance(coding)
-    else:
-        if webp.is_lossless(result):
-            raise CannotRelease(DIFFERS)
-        tolerance = proof.WEBP_TOLERANCE
-    proof.close_enough(before, wanted, after, regions, tolerance)
-    return after
+    proof.close_enough(wanted, after, proof.WEBP_TOLERANCE)
+    proofs = proof.prove(before, wanted, after, regions, proof.WEBP_TOLERANCE, lossless=False)
+    outside = ~touched(regions, source.info.width, source.info.height)
+    return Redacted(result, regions, proofs, Outside.BOUNDED, proof.psnr(before, after, outside))
 
 
 def _opacity(picture: Raster) -> np.ndarray:
     height, width = picture.samples.shape[:2]
     return np.full((height, width), 255, np.uint8) if picture.alpha is None else picture.alpha
-
-
-def _reload(result: bytes, limits: Limits) -> Decoded:
-    """Decode what was written; bytes are not limited, as a new coding may be larger than the old."""
-    try:
-        return decode.load(result, Limits(len(result), limits.max_pixels))
-    except Undecodable as error:
-        raise CannotRelease(DIFFERS) from error
-
-
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels

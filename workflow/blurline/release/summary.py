@@ -41,6 +41,8 @@ def summarise(root: Path, plan: Plan) -> str:
             f"  {metrics['images_waiting_for_review']} images have boxes near detect.confidence that nobody has looked "
             "at; those under it are not blurred"
         )
+    if weak := metrics["regions_blurred_weakly"]:
+        lines.append(f"  {weak} regions are blurred by a method that leaves small faces clear: see docs/blurring.md")
     if unseen := metrics["candidates_nobody_looked_at"]:
         lines.append(f"  {unseen} candidates under detect.confidence in released images: not blurred, seen by nobody")
     if counts["failed"]:

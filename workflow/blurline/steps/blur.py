@@ -1,6 +1,7 @@
 """blur: make the faces of a shard unrecognisable, and write the images that may be released."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from blurline import tables, tars
@@ -8,15 +9,29 @@ from blurline.errors import BlurlineError
 from blurline.images import CannotRelease
 from blurline.images.containers import Metadata
 from blurline.images.decode import Limits, Undecodable
+from blurline.images.isolated import Worker
 from blurline.images.obfuscate import BlurStyle, Target
 from blurline.images.redact import redact
+from blurline.images.results import Redacted
 from blurline.job import Job
 from blurline.params import Blur
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 FOLDER = "blurred"
-PARAMS = ("blur.method", "blur.strength", "blur.margin", "blur.feather", "blur.metadata")
+PARAMS = (
+    "blur.method",
+    "blur.strength",
+    "blur.cells",
+    "blur.colour",
+    "blur.shape",
+    "blur.margin",
+    "blur.feather",
+    "blur.classes",
+    "blur.metadata",
+)
 READS = ("download", "merge")
+
+_PROOF = ("full", "residual")
 
 
 def run(job: Job) -> None:
@@ -30,12 +45,12 @@ def run(job: Job) -> None:
     limits = Limits(job.params.download.max_bytes, job.params.download.max_pixels)
     style = style_of(job.params.blur)
     rows = []
-    with job.output() as output, tars.Writer(output.path(f"{job.shard}.tar")) as tar:
+    with job.output() as output, tars.Writer(output.path(f"{job.shard}.tar")) as tar, Worker(_room(limits)) as worker:
         pairs = zip(images.iter_rows(named=True), merged.iter_rows(named=True), strict=True)
         for image, faces in output.track(pairs, images.height):
             # The tar holds the rows with status ok, in their order.
             data = _next(members, image, job.shard) if image["status"] == "ok" else None
-            row, released = release(image, faces, data, style, limits, job.params.blur.metadata)
+            row, released = release(image, faces, data, style, limits, worker.call, job.params.blur.metadata)
             rows.append(row)
             if released is not None:
                 tar.add(row["member"], released)
@@ -45,9 +60,20 @@ def run(job: Job) -> None:
         output.counts["regions"] = sum(len(row["regions"]) for row in rows)
 
 
+def _room(limits: Limits) -> int:
+    """Bytes of address space for the work on one image: what Python and its libraries map, and copies of its pixels."""
+    return (2 << 30) + 64 * limits.max_pixels
+
+
 def style_of(params: Blur) -> BlurStyle:
     """The style that the params ask for."""
-    return BlurStyle(method=params.method, strength=params.strength, margin=params.margin, feather=params.feather)
+    own = params.model_dump(exclude={"classes", "metadata"})
+    classes = {label: BlurStyle(**own | override.set_keys()) for label, override in params.classes.items()}
+    return BlurStyle(**own, classes=classes)
+
+
+def _here(function: Callable[..., Redacted], *args: Any) -> Redacted:
+    return function(*args)
 
 
 def release(
@@ -56,11 +82,13 @@ def release(
     data: bytes | None,
     style: BlurStyle,
     limits: Limits,
+    call: Callable[..., Redacted] = _here,
     metadata: Metadata = "keep-safe",
 ) -> tuple[dict[str, Any], bytes | None]:
     """Decide on one image: its row of the blurred table, and the bytes to release or None.
 
-    An image leaves only if the detector looked at exactly these bytes and every box to blur was blurred.
+    An image leaves only if the detector looked at exactly these bytes and every box to blur was blurred. ``call`` runs
+    what decodes and encodes: a worker's, so that a crash costs one image.
 
     Raises
     ------
@@ -72,6 +100,8 @@ def release(
         "member": None,
         "sha256_release": None,
         "bytes": None,
+        "outside": None,
+        "outside_db": None,
         "regions": [],
     }
 
@@ -92,7 +122,7 @@ def release(
         return stop("withheld", merged["reason"] or "no detector looked at it")
     targets = [Target(f["x1"], f["y1"], f["x2"], f["y2"], f["label"], f["frame"]) for f in merged["faces"] if f["blur"]]
     try:
-        redacted = redact(data, targets, style, limits, metadata)
+        redacted = call(redact, data, targets, style, limits, metadata)
     except (CannotRelease, Undecodable) as error:
         return stop("withheld", error.reason)
     row |= {
@@ -101,17 +131,11 @@ def release(
         "member": image["member"],
         "sha256_release": hashlib.sha256(redacted.data).hexdigest(),
         "bytes": len(redacted.data),
+        "outside": str(redacted.outside),
+        "outside_db": redacted.outside_db,
         "regions": [
-            {
-                "frame": -1,
-                "x1": r.x1,
-                "y1": r.y1,
-                "x2": r.x2,
-                "y2": r.y2,
-                "method": r.method,
-                "sigma": r.sigma,
-            }
-            for r in redacted.regions
+            {name: getattr(proof if name in _PROOF else region, name) for name in tables.REGION}
+            for region, proof in zip(redacted.regions, redacted.proofs, strict=True)
         ],
     }
     return row, redacted.data

@@ -1,21 +1,24 @@
 """checksum: account for every row, check what must hold of a release, and write its manifest and checksums."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from blurline import duplicates, environment, performance, tables
-from blurline.boxes import Box
+from blurline.boxes import ALL_FRAMES, Box
 from blurline.decisions import Decision
 from blurline.errors import BlurlineError
+from blurline.images.obfuscate import WEAK
+from blurline.images.proof import MIN_FULL
+from blurline.images.results import Outside
 from blurline.job import Job
 from blurline.receipts import CLOSING, file_digest
 from blurline.sources import Shard
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 FOLDER = "release"
 PARAMS = ("dataset", "release", "review.required", "download.max_failure_rate")
 READS = ("weights", "download", "detect", "merge", "blur")
@@ -75,6 +78,7 @@ def run(job: Job) -> None:
                     "files": sorted(closings["weights"].receipt.payload),
                     "sha256": {model.name: model.sha256 for model in job.params.detect.models()},
                 },
+                "warnings": _warnings(metrics),
                 "keys": {folder: closing.receipt.key for folder, closing in closings.items()},
                 "params": _params(job),
             },
@@ -108,6 +112,7 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
         if table["image_id"].to_list() != shard.image_ids:
             raise BlurlineError(f"data/{folder}/{shard.name}.parquet: not one row per manifest row, in order")
     check_released(merged, blurred)
+    check_proofs(blurred)
     extra = [c for c in job.params.release.public_columns if c not in ("url", "sha256")]
     return pl.concat(
         [
@@ -135,6 +140,8 @@ def _shard(job: Job, shard: Shard) -> pl.DataFrame:
 def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
     """Every released image was looked at by the detector, and every box to blur lies inside a blurred region.
 
+    A box in one frame may lie in a region of that frame or of all frames; a box in all frames only in the latter.
+
     Raises
     ------
     BlurlineError
@@ -145,11 +152,30 @@ def check_released(merged: pl.DataFrame, blurred: pl.DataFrame) -> None:
             continue
         if faces["status"] != "ok" or faces["state"] == "excluded":
             raise BlurlineError(f"{row['image_id']}: released, though {faces['status']} and {faces['state']}")
-        regions = [Box(r["x1"], r["y1"], r["x2"], r["y2"]) for r in row["regions"]]
+        regions = [(r["frame"], Box(r["x1"], r["y1"], r["x2"], r["y2"])) for r in row["regions"]]
         for face in faces["faces"]:
             box = Box(face["x1"], face["y1"], face["x2"], face["y2"])
-            if face["blur"] and not any(region.contains(box) for region in regions):
+            near = [region for frame, region in regions if frame in (ALL_FRAMES, face["frame"])]
+            if face["blur"] and not any(region.contains(box) for region in near):
                 raise BlurlineError(f"{row['image_id']}: box {face['box_id']} was to be blurred and is not")
+
+
+def check_proofs(blurred: pl.DataFrame) -> None:
+    """Every region of a released image was measured in the bytes released, and shows the blur at full strength.
+
+    Raises
+    ------
+    BlurlineError
+        Naming the first image of which that does not hold.
+    """
+    for row in blurred.filter(pl.col("action").is_in(tables.RELEASED)).iter_rows(named=True):
+        if row["outside"] not in list(Outside):
+            raise BlurlineError(f"{row['image_id']}: released, and nothing says what became of it outside its regions")
+        for region in row["regions"]:
+            proven = region["full"] is not None and region["residual"] is not None
+            if not proven or (region["full"] < MIN_FULL and region["method"] not in WEAK):
+                at = f"{region['x1']}, {region['y1']}"
+                raise BlurlineError(f"{row['image_id']}: region at {at}: released, and not proven to be blurred")
 
 
 def check_duplicates(manifest: pl.DataFrame) -> None:
@@ -240,14 +266,25 @@ def _params(job: Job) -> dict[str, Any]:
 
 def _metrics(manifest: pl.DataFrame, counts: dict[str, int], waiting: int, unpinned: int) -> dict[str, Any]:
     released = manifest.filter(pl.col("action").is_in(tables.RELEASED))
+    methods = released["regions"].explode().drop_nulls().struct.field("method")
     return {
         "images": counts,
         "faces_blurred": int(released["faces"].sum()),
+        "regions_blurred_weakly": int(methods.is_in(WEAK).sum()),
+        # By what was found equal outside of the regions; see `blurline.images.results.Outside`.
+        "unchanged_outside": {str(kind): int((released["outside"] == kind).sum()) for kind in Outside},
+        "least_db_outside": released["outside_db"].min(),
         "images_waiting_for_review": waiting,
         "candidates_nobody_looked_at": int(released["unseen"].sum()),
         "unpinned_rows": unpinned,
         "released_bytes": int(released["bytes"].sum()),
     }
+
+
+def _warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """What a user of the release must know of its privacy."""
+    weak = metrics["regions_blurred_weakly"]
+    return [f"{weak} regions are blurred by a method that leaves small faces clear: docs/blurring.md"] if weak else []
 
 
 def _write_json(path: Path, data: Any) -> None:

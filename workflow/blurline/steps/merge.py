@@ -17,6 +17,10 @@ The rules, for each box:
 - the later decision of a reviewer replaces the earlier one about the same box, at equal times the more protective one;
 - without a vote, the score decides: from `detect.confidence` on, the box is blurred.
 
+A decision without a frame is about every frame: it is a vote on the box that it means in each of them, and a vote for a
+face blurs that place in all frames. One with a frame takes no blur from a box that is in all frames, and only one
+without clears an image.
+
 A decision belongs to the image's bytes (SHA-256) and a place in it. One made on other bytes may only add protection.
 """
 
@@ -37,7 +41,7 @@ from blurline.images.orientation import UPRIGHT, box_to_displayed
 from blurline.job import Job
 from blurline.params import Params
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 FOLDER = "merged"
 PARAMS = ("detect.confidence", "detect.confidence_of", "review.match_iou", "review.reject_votes", "review.window")
 READS = ("detect",)
@@ -194,7 +198,9 @@ def merge(
     )
     # A reviewer's box that nobody stands by any more is gone; a detector's stays on record as rejected.
     verdicts = [row for row in verdicts if not (row["origin"] == "reviewer" and row["verdict"] == "rejected")]
-    cleared = any(d.action == "clear" and d.sha256 in ("", image["sha256"]) for d in decisions)
+    cleared = any(
+        d.action == "clear" and d.frame == ALL_FRAMES and d.sha256 in ("", image["sha256"]) for d in decisions
+    )
     undecided = [row for row in verdicts if row["verdict"] == "pending"]
     if in_window and not cleared:
         state = "pending"
@@ -328,37 +334,58 @@ def _order(decision: Decision) -> tuple[Any, ...]:
 
 
 def _vote(image: dict[str, Any], faces: list[_Face], decision: Decision, rules: Rules) -> bool:
-    """Give a reviewer's vote to the face it is about; whether there is one, and the box drawn lies in the image."""
-    face = _find(faces, decision, rules.match_iou)
-    if face is None and decision.action in FOR_FACE and decision.box is not None:
-        face = _added(image, decision)
-        if face is not None:
-            faces.append(face)
-    if face is None:
-        return False
+    """Give a reviewer's vote to the faces it is about; whether there are any, and the box drawn lies in the image."""
+    about = _find(faces, decision, rules.match_iou)
+    if decision.action in FOR_FACE and not _everywhere(about, decision):
+        added = _added(image, decision)
+        if added is not None:
+            faces.append(added)
+            about.append(added)
+    drawn = None
+    if decision.action in ("add", "adjust") and decision.box is not None:
+        drawn = decision.box.clip(image["width"] or 0, image["height"] or 0)
     who = decision.reviewer.casefold()
-    face.votes[who] = decision.action
-    face.boxes.pop(who, None)
-    if decision.action not in ("add", "adjust") or decision.box is None:
-        return True
-    drawn = decision.box.clip(image["width"] or 0, image["height"] or 0)
-    if drawn.area:
-        face.boxes[who] = drawn
-    return bool(drawn.area)
+    for face in about:
+        face.votes[who] = decision.action
+        face.boxes.pop(who, None)
+        if drawn is not None and drawn.area:
+            face.boxes[who] = drawn
+    return bool(about) and (drawn is None or bool(drawn.area))
 
 
-def _find(faces: list[_Face], decision: Decision, match_iou: float) -> _Face | None:
-    """The box that a decision is about: by id, else the one that overlaps most, if enough."""
+def _everywhere(about: list[_Face], decision: Decision) -> bool:
+    """Whether these faces are all that a vote for a face means: in every frame, if it names neither frame nor box."""
+    named = any(face.row["box_id"] == decision.box_id for face in about)
+    return named or any(face.row["frame"] in (ALL_FRAMES, decision.frame) for face in about)
+
+
+def _find(faces: list[_Face], decision: Decision, match_iou: float) -> list[_Face]:
+    """The boxes that a decision is about: by id, else in each of its frames the one that overlaps most, if enough."""
+    near = [face for face in faces if _may_mean(decision, face.row["frame"])]
     if decision.box_id:
-        for face in faces:
+        for face in near:
             if face.row["box_id"] == decision.box_id:
-                return face
+                return [face]
     if decision.box is None:
-        return None
+        return []
     box = decision.box
-    same_frame = [face for face in faces if _one_frame(decision.frame, face.row["frame"])]
-    best = max(same_frame, key=lambda face: (face.box.iou(box), face.row["box_id"]), default=None)
-    return best if best is not None and best.box.iou(box) >= match_iou else None
+    best: dict[int, _Face] = {}
+    for face in sorted(near, key=lambda face: (face.box.iou(box), face.row["box_id"])):
+        if face.box.iou(box) >= match_iou:
+            best[face.row["frame"]] = face
+    if decision.frame != ALL_FRAMES and decision.frame in best:  # rather than one that is in all frames
+        return [best[decision.frame]]
+    return list(best.values())
+
+
+def _may_mean(decision: Decision, frame: int) -> bool:
+    """Whether a decision can be about a face of that frame.
+
+    In one frame, a reviewer can confirm a face that is in all of them, and can neither reject nor redraw it.
+    """
+    if decision.frame == ALL_FRAMES or decision.frame == frame:
+        return True
+    return frame == ALL_FRAMES and decision.action == "accept"
 
 
 def _added(image: dict[str, Any], decision: Decision) -> _Face | None:

@@ -25,7 +25,7 @@ _MAX_PROFILE = 1 << 24
 
 def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
     """The PNG with header, palette, transparency, pixels, orientation; if safe ones are kept, colours and density."""
-    chunks = list(_chunks(data))
+    chunks = list(walk(data))
     names = [name for name, _ in chunks]
     if names[0] != b"IHDR" or b"IDAT" not in names:
         raise _damaged()
@@ -128,7 +128,7 @@ def _damaged() -> CannotRelease:
     return CannotRelease("damaged PNG container")
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Every chunk before IEND, with its CRC checked; what follows IEND is not looked at."""
     if not data.startswith(SIGNATURE):
         raise _damaged()

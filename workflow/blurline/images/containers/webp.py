@@ -13,7 +13,7 @@ _ANIMATED, _ICC, _ALPHA, _EXIF = 0x02, 0x20, 0x10, 0x08  # bits of VP8X (2.7.1);
 def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
     """The WebP with its picture, alpha plane and orientation; if safe ones are kept, its ICC profile."""
     chunks: dict[bytes, bytes] = {}
-    for name, content in _chunks(data):
+    for name, content in walk(data):
         if name in (b"ANIM", b"ANMF"):
             raise CannotRelease("several frames are not supported yet")
         if name not in (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ICCP"):
@@ -51,14 +51,14 @@ def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
 
 def is_lossless(data: bytes) -> bool:
     """Whether the picture is coded as VP8L."""
-    return any(name == b"VP8L" for name, _ in _chunks(data))
+    return any(name == b"VP8L" for name, _ in walk(data))
 
 
 def _damaged() -> CannotRelease:
     return CannotRelease("damaged WEBP container")
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Every chunk inside the RIFF; what follows it is not looked at."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         raise _damaged()

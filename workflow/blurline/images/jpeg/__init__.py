@@ -1,0 +1,1 @@
+"""JPEG: faces blurred in the DCT domain, so that every other coefficient stays."""
