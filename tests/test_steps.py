@@ -26,7 +26,7 @@ from blurline.images.results import Redacted
 from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
-from tests.images.samples import LIMITS, STYLE
+from tests.images.samples import LIMITS, STYLE, noise, saved
 from tests.workflow.project import small_images
 
 SHA = "a" * 64
@@ -238,6 +238,21 @@ def test_a_crash_over_one_image_costs_that_image(photograph: bytes) -> None:
         assert (row["action"], row["reason"], released) == ("withheld", CRASHED, None)
         row, released = blur.release(raw, merged, photograph, STYLE, LIMITS, worker.call)
         assert (row["action"], released is None) == ("unchanged", False)
+
+
+def test_names_may_lie_and_stay() -> None:
+    """ImageNet has a PNG called .JPEG: it is released as what it is, by the name that it has."""
+    data = saved(noise(40, 40, 3), "PNG", dpi=(9, 9))
+    raw = raw_row(data, image_id="n/x.JPEG", member="n/x.JPEG")
+    for faces, action in (([], "unchanged"), ([FACE], "blurred")):
+        row, released = blur.release(raw, merged_row(data, image_id="n/x.JPEG", faces=faces), data, STYLE, LIMITS)
+        assert (row["action"], row["member"]) == (action, "n/x.JPEG")
+        assert released is not None
+        assert released.startswith(b"\x89PNG")
+        assert b"pHYs" in released
+        merged = merged_row(data, image_id="n/x.JPEG", faces=faces)
+        _, bare = blur.release(raw, merged, data, STYLE, LIMITS, metadata="strip")
+        assert b"pHYs" not in (bare or b"pHYs")
 
 
 def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:

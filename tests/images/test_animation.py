@@ -197,6 +197,18 @@ def test_metadata_goes_and_the_colour_profile_stays(kind: str, targets: list[Tar
         assert image.info.get("icc_profile") == (None if kind in ("gif", "webp lossless") else icc.clean(PROFILE))
 
 
+@pytest.mark.parametrize("kind", leaky())
+@pytest.mark.parametrize("targets", [[], TARGETS], ids=["unchanged", "blurred"])
+def test_the_colour_profile_may_go_too(kind: str, targets: list[Target]) -> None:
+    data = leaky()[kind]
+    if kind == "apng":
+        data = with_chunks(data, png_chunk(b"gAMA", bytes(4)), png_chunk(b"pHYs", bytes(9)))
+    result = redact(data, targets, STYLE, LIMITS, "strip").data
+    for trace in (b"ICCP", b"iCCP", b"acsp", b"gAMA", b"pHYs"):
+        assert trace not in result
+    assert inspect(result, LIMITS).frames == inspect(data, LIMITS).frames > 1
+
+
 @pytest.mark.parametrize("file_format", ["TIFF", "WEBP", "PNG"])
 def test_a_turned_file_becomes_an_upright_one(file_format: str) -> None:
     """Boxes are in the frames as displayed, and so are the frames that are written."""

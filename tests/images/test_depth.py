@@ -165,13 +165,13 @@ def test_planes_apart_are_refused() -> None:
         buffer = io.BytesIO()
         planes = deep(3).transpose(2, 0, 1)
         tifffile.imwrite(buffer, planes, photometric="rgb", planarconfig="separate", compression=compression)
-        with pytest.raises(Undecodable, match="colour mode not supported"):
+        with pytest.raises(Undecodable, match="16-bit planes apart not supported"):
             redact(buffer.getvalue(), [], STYLE, LIMITS)
 
 
 def test_a_clear_colour_of_16_bits_is_refused() -> None:
     data = with_chunks(plain_png(deep(3)), png_chunk(b"tRNS", b"\0\1\0\2\0\3"))
-    with pytest.raises(Undecodable, match="colour mode not supported"):
+    with pytest.raises(Undecodable, match="16-bit clear colour not supported"):
         redact(data, [], STYLE, LIMITS)
 
 

@@ -36,6 +36,8 @@ CORRUPT = "truncated or corrupt"
 TOO_MANY_BYTES = "over max_bytes"
 TOO_MANY_PIXELS = "over max_pixels"
 ODD_MODE = "colour mode not supported"
+DEEP_PLANES = "16-bit planes apart not supported"
+DEEP_KEY = "16-bit clear colour not supported"
 ODD_SIZES = "frames of different sizes are not supported"
 
 
@@ -267,7 +269,7 @@ def _loaded(
     image.info.pop("xmp", None)
     bits = _bits(image, data)
     if bits > 8 and _is_planar(image):
-        raise Undecodable(ODD_MODE)  # Pillow would take every byte for a sample
+        raise Undecodable(DEEP_PLANES)  # Pillow would take every byte for a sample
     image.load()
     upright = image.size
     stored: Image.Image = image
@@ -312,8 +314,10 @@ def _deep(image: ImageFile.ImageFile, bits: int, data: bytes) -> np.ndarray | No
 
 def _alpha(stored: Image.Image, bits: int, deep: np.ndarray | None) -> np.ndarray | None:
     if deep is None or deep.shape[2] == 3:
-        if stored.mode in ("RGBa", "La", "PA") or (bits > 8 and "transparency" in stored.info):
+        if stored.mode in ("RGBa", "La", "PA"):
             raise Undecodable(ODD_MODE)
+        if bits > 8 and "transparency" in stored.info:
+            raise Undecodable(DEEP_KEY)
         return transparency.alpha_of(stored, bits)
     alpha = deep[:, :, -1]
     if alpha.min(initial=depth.FULL) == depth.FULL:
