@@ -27,7 +27,7 @@ from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
 from tests.images.moving import KINDS
-from tests.images.samples import LIMITS, STYLE
+from tests.images.samples import LIMITS, STYLE, noise, saved
 from tests.workflow.project import small_images
 
 SHA = "a" * 64
@@ -277,6 +277,21 @@ def test_an_image_with_a_damaged_frame_is_not_judged_by_the_others(
     detect.run(jobs["detect", "one-00000"])
     (row,) = pl.read_parquet(project / "data/detections/one-00000.parquet").iter_rows(named=True)
     assert (row["status"], row["reason"], row["faces"]) == ("error", "truncated or corrupt", [])
+
+
+def test_names_may_lie_and_stay() -> None:
+    """ImageNet has a PNG called .JPEG: it is released as what it is, by the name that it has."""
+    data = saved(noise(40, 40, 3), "PNG", dpi=(9, 9))
+    raw = raw_row(data, image_id="n/x.JPEG", member="n/x.JPEG")
+    for faces, action in (([], "unchanged"), ([FACE], "blurred")):
+        row, released = blur.release(raw, merged_row(data, image_id="n/x.JPEG", faces=faces), data, STYLE, LIMITS)
+        assert (row["action"], row["member"]) == (action, "n/x.JPEG")
+        assert released is not None
+        assert released.startswith(b"\x89PNG")
+        assert b"pHYs" in released
+        merged = merged_row(data, image_id="n/x.JPEG", faces=faces)
+        _, bare = blur.release(raw, merged, data, STYLE, LIMITS, metadata="strip")
+        assert b"pHYs" not in (bare or b"pHYs")
 
 
 def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:

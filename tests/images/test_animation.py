@@ -13,6 +13,7 @@ from blurline.images import CannotRelease, proof
 from blurline.images import redact as redact_module
 from blurline.images.animation import palette
 from blurline.images.animation import redact as animation_redact
+from blurline.images.containers import icc
 from blurline.images.decode import Limits, Undecodable, inspect
 from blurline.images.obfuscate import BlurStyle, Region, Target, residual_detail, touched
 from blurline.images.redact import redact
@@ -196,7 +197,19 @@ def test_metadata_goes_and_the_colour_profile_stays(kind: str, targets: list[Tar
     for secret in SECRETS:
         assert secret not in result
     with Image.open(io.BytesIO(result)) as image:
-        assert image.info.get("icc_profile") == (None if kind in ("gif", "webp lossless") else PROFILE)
+        assert image.info.get("icc_profile") == (None if kind in ("gif", "webp lossless") else icc.clean(PROFILE))
+
+
+@pytest.mark.parametrize("kind", leaky())
+@pytest.mark.parametrize("targets", [[], TARGETS], ids=["unchanged", "blurred"])
+def test_the_colour_profile_may_go_too(kind: str, targets: list[Target]) -> None:
+    data = leaky()[kind]
+    if kind == "apng":
+        data = with_chunks(data, png_chunk(b"gAMA", bytes(4)), png_chunk(b"pHYs", bytes(9)))
+    result = redact(data, targets, STYLE, LIMITS, "strip").data
+    for trace in (b"ICCP", b"iCCP", b"acsp", b"gAMA", b"pHYs"):
+        assert trace not in result
+    assert inspect(result, LIMITS).frames == inspect(data, LIMITS).frames > 1
 
 
 @pytest.mark.parametrize("file_format", ["TIFF", "WEBP", "PNG"])

@@ -111,15 +111,6 @@ def test_secrets_do_not_disturb() -> None:
     assert inspect(leaky_png(tag=6), LIMITS).orientation == 6
 
 
-def test_alpha_is_dropped_not_applied() -> None:
-    rgba = np.dstack([photo(), np.zeros((120, 160), np.uint8)])
-    for data in (saved(rgba, "PNG"), saved(rgba, "WEBP", lossless=True, exact=True), saved(rgba, "TIFF")):
-        assert np.array_equal(decode_rgb(data, LIMITS), photo())
-        assert not decode.load(data, LIMITS).opaque
-    grey = np.dstack([photo()[:, :, 0], np.zeros((120, 160), np.uint8)])
-    assert np.array_equal(decode_rgb(saved(grey, "PNG"), LIMITS)[:, :, 2], photo()[:, :, 0])
-
-
 def test_modes() -> None:
     image = Image.fromarray(photo())
     for mode in ("1", "L", "P"):
@@ -150,8 +141,9 @@ def test_frames() -> None:
     for file_format in ("GIF", "WEBP", "TIFF", "MPO", "PNG"):
         data = saved(first, file_format, save_all=True, append_images=[second])
         info = inspect(data, LIMITS)
-        assert info.frames == 2
-        assert info.format == file_format
+        # An MPO is a JPEG with further pictures behind it that no viewer shows.
+        assert info.frames == (1 if file_format == "MPO" else 2)
+        assert info.format == ("JPEG" if file_format == "MPO" else file_format)
         tolerance = 20 if file_format in ("GIF", "WEBP", "MPO") else 0
         assert np.abs(decode_rgb(data, LIMITS).astype(int) - photo()).mean() <= tolerance
 
@@ -306,17 +298,22 @@ def test_transparency_of_palettes() -> None:
     image = Image.fromarray(photo()).convert("P")
     used = np.unique(np.asarray(image))
     clear = bytes(0 if index == used[0] else 255 for index in range(256))
-    assert not decode.load(saved(image, "PNG", transparency=clear), LIMITS).opaque
-    assert decode.load(saved(image, "PNG", transparency=bytes([255] * 256)), LIMITS).opaque
-    assert not decode.load(saved(image, "GIF", transparency=int(used[0])), LIMITS).opaque
-    assert not decode.load(saved(photo(), "PNG", transparency=(1, 2, 3)), LIMITS).opaque
+    hole = np.asarray(image) == used[0]
+
+    def holes(data: bytes) -> np.ndarray:
+        alpha = decode.load(data, LIMITS).alpha
+        return np.zeros(hole.shape, np.bool_) if alpha is None else alpha == 0
+
+    for data in (saved(image, "PNG", transparency=clear), saved(image, "GIF", transparency=int(used[0]))):
+        assert np.array_equal(holes(data), hole)
+    assert not holes(saved(image, "PNG", transparency=bytes([255] * 256))).any()
     # A text chunk of that name is no transparency, and hides none.
     real = saved(image, "PNG", transparency=clear)
     at = real.index(b"tRNS") - 4
     end = at + 12 + struct.unpack_from(">I", real, at)[0]
     text = png_chunk(b"tEXt", b"transparency\0x")
-    assert not decode.load(real[:end] + text + real[end:], LIMITS).opaque
-    assert decode.load(with_chunks(saved(photo(), "PNG"), text), LIMITS).opaque
+    assert np.array_equal(holes(real[:end] + text + real[end:]), hole)
+    assert decode.load(with_chunks(saved(photo(), "PNG"), text), LIMITS).alpha is None
 
 
 def test_lying_names_do_not_matter() -> None:

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from blurline.images import CannotRelease
+from blurline.images.containers import png, tiff
 from blurline.images.decode import Limits, Undecodable, decode_rgb, frames, inspect
 from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
+from tests.images.leaky import leaky_bmp, leaky_gif, leaky_tiff
 from tests.images.samples import (
     STYLE,
     leaky_jpeg,
@@ -23,6 +25,9 @@ from tests.images.samples import (
 
 SMALL = Limits(max_bytes=1_000_000, max_pixels=200_000)
 PICTURE = photo(40, 30)
+
+HOLE = np.where(np.arange(40) < 25, 255, 0)[None].repeat(30, axis=0).astype(np.uint8)
+DEEP = PICTURE.astype(np.uint16) * 257
 
 SEEDS: dict[str, bytes] = {
     "jpeg": leaky_jpeg(PICTURE, tag=6),
@@ -42,6 +47,17 @@ SEEDS: dict[str, bytes] = {
     "tiff": with_orientation(PICTURE, "TIFF", 6),
     "tiff lzw": saved(PICTURE, "TIFF", compression="tiff_lzw"),
     "tiff jpeg": saved(PICTURE, "TIFF", compression="jpeg"),
+    "png 48": png.write(DEEP),
+    "png cut out": saved(np.dstack([PICTURE, HOLE]), "PNG"),
+    "png clear colour": saved(PICTURE, "PNG", transparency=tuple(int(level) for level in PICTURE[3, 3])),
+    "webp cut out": saved(np.dstack([PICTURE, HOLE]), "WEBP", lossless=True, exact=True),
+    "gif clear": saved(Image.fromarray(PICTURE).convert("P"), "GIF", transparency=3),
+    "bmp leaky": leaky_bmp(PICTURE),
+    "gif leaky": leaky_gif(PICTURE),
+    "tiff leaky": leaky_tiff(PICTURE, tag=6),
+    "tiff 48": tiff.write(DEEP, True, 6, (72, 72), None),
+    "tiff cmyk": saved(Image.fromarray(PICTURE).convert("CMYK"), "TIFF", compression="tiff_lzw"),
+    "tiff cut out": saved(np.dstack([PICTURE, HOLE]), "TIFF"),
     "psd": b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\4\0\0\0\5\0\x08\0\3" + bytes(14) + noise(60).tobytes(),
 }
 

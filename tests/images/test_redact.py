@@ -1,5 +1,4 @@
 import struct
-import zlib
 from fractions import Fraction
 from typing import Any
 
@@ -351,39 +350,8 @@ def sampled(file_format: str = "JPEG", factors: bytes = b"\x12\x11\x11") -> byte
 
 @pytest.mark.parametrize("boxes", [[], BOXES])
 def test_withheld_with_or_without_faces(boxes: Boxes) -> None:
-    assert refused(several("MPO"), boxes) == "several frames are not supported yet"
-    clear = np.dstack([photo(), photo()[:, :, 0]])
-    palette = Image.fromarray(photo()).convert("P")
-    first = int(np.asarray(palette)[0, 0])
-    for data in (
-        saved(clear, "PNG"),
-        saved(clear, "WEBP"),
-        saved(clear, "WEBP", lossless=True),
-        saved(clear, "TIFF"),
-        saved(palette, "PNG", transparency=bytes(255 * (i != first) for i in range(256))),
-        saved(palette, "GIF", transparency=first),
-        saved(photo(), "PNG", transparency=(1, 2, 3)),
-        saved(grey(), "PNG", transparency=3),
-    ):
-        assert refused(data, boxes) == "transparency is not supported yet"
     header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 4, 5, 8, 3) + bytes(12) + b"\0\0"
     assert refused(header + noise(60).tobytes(), boxes) == "PSD is not supported yet"
-    cmyk = saved(Image.fromarray(photo()).convert("CMYK"), "TIFF")
-    want = "CMYK with faces is not supported yet" if boxes else "TIFF variant not supported"
-    assert refused(cmyk, boxes) == want
-
-
-def test_withheld_with_faces() -> None:
-    deep = "more than 8 bits with faces are not supported yet"
-    assert refused(saved(Image.fromarray(grey().astype(np.uint16) * 257), "PNG"), BOXES) == deep
-    rows = b"".join(b"\0" + noise(12 * 6, seed=y).tobytes() for y in range(12))
-    header = struct.pack(">IIBBBBB", 12, 12, 16, 2, 0, 0, 0)
-    rgb48 = b"\x89PNG\r\n\x1a\n" + b"".join(
-        [png_chunk(b"IHDR", header), png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")]
-    )
-    assert refused(rgb48, [(0, 0, 4, 4)]) == deep
-    assert released(rgb48, []).data == rgb48
-    assert refused(saved(Image.fromarray(grey()).convert("1"), "TIFF"), BOXES) == "TIFF variant not supported"
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (160, 0, 170, 9), (9, 9, 5, 5), (-9, -9, 0, 0)])

@@ -237,10 +237,11 @@ class Blur(_Group):
     margin: Extent = 0.1
     feather: Extent = 0.1
     classes: dict[str, ClassBlur] = {}
+    metadata: Literal["strip", "keep-safe"] = "keep-safe"
 
     @model_validator(mode="after")
     def _check_together(self) -> "Blur":
-        own = self.model_dump(exclude={"classes"})
+        own = self.model_dump(exclude={"classes", "metadata"})
         styles = {f"classes.{label}: ": own | one.set_keys() for label, one in self.classes.items()}
         for where, style in {"": own, **styles}.items():
             if style["shape"] == "ellipse" and style["margin"] < 0.1:

@@ -25,6 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from blurline.images import depth, transparency
 from blurline.images import orientation as exif
 from blurline.images.containers import icc, png
 
@@ -35,6 +36,8 @@ CORRUPT = "truncated or corrupt"
 TOO_MANY_BYTES = "over max_bytes"
 TOO_MANY_PIXELS = "over max_pixels"
 ODD_MODE = "colour mode not supported"
+DEEP_PLANES = "16-bit planes apart not supported"
+DEEP_KEY = "16-bit clear colour not supported"
 ODD_SIZES = "frames of different sizes are not supported"
 
 
@@ -78,16 +81,23 @@ class Decoded:
     """A decoded first frame.
 
     ``image`` holds the *stored* raster in Pillow's mode for the file. ``bits`` is the depth of a sample in the file
-    (Pillow reduces some 16-bit images silently). ``opaque`` is False when any pixel is, or may be, less than fully
-    opaque. ``profile`` is the ICC profile. ``oriented`` tells whether the file says which side is up.
+    (Pillow reduces some 16-bit images silently); ``deep`` has all bits of those, as `depth.read` says. ``alpha`` is
+    uint8 (H, W), or None when every pixel is opaque. ``profile`` is the ICC profile, cleaned. ``oriented`` tells
+    whether the file says which side is up.
     """
 
     info: ImageInfo
     image: Image.Image
     bits: int
-    opaque: bool
     profile: bytes | None
     oriented: bool = False
+    alpha: np.ndarray | None = None
+    deep: np.ndarray | None = None
+
+    @property
+    def opaque(self) -> bool:
+        """Whether every pixel is."""
+        return self.alpha is None
 
 
 def inspect(data: bytes, limits: Limits) -> ImageInfo:
@@ -104,8 +114,8 @@ def inspect(data: bytes, limits: Limits) -> ImageInfo:
 def decode_rgb(data: bytes, limits: Limits) -> np.ndarray:
     """The first frame as displayed: uint8, shape (H, W, 3), RGB.
 
-    Alpha is dropped, not applied: what a viewer hides is still in the file, so the detector must see it. Samples of
-    more than 8 bits are scaled as `_to_8_bit` says.
+    Transparent images are shown on a plain ground, see `transparency`. Samples of more than 8 bits are scaled as
+    `depth.shift` says, floats from their minimum to their maximum.
 
     Raises
     ------
@@ -115,9 +125,32 @@ def decode_rgb(data: bytes, limits: Limits) -> np.ndarray:
     return upright_rgb(load(data, limits))
 
 
-def upright_rgb(decoded: Decoded) -> np.ndarray:
-    """The same of an image already decoded."""
-    return np.ascontiguousarray(exif.to_displayed(to_rgb(decoded.image), decoded.info.orientation))
+def upright_rgb(decoded: Decoded, level: int | None = None) -> np.ndarray:
+    """The same of an image already decoded; `level` is another ground than `ground` says."""
+    shown = colours(decoded)
+    if decoded.alpha is not None:
+        shown = transparency.over(shown, decoded.alpha, ground(decoded) if level is None else level)
+    return np.ascontiguousarray(exif.to_displayed(shown, decoded.info.orientation))
+
+
+def ground(decoded: Decoded) -> int:
+    """The level of the grey on which a transparent image is shown; of no meaning for opaque ones."""
+    return 0 if decoded.alpha is None else transparency.ground(colours(decoded), decoded.alpha)
+
+
+def colours(decoded: Decoded) -> np.ndarray:
+    """The stored raster without its alpha: uint8 (H, W, 3).
+
+    Raises
+    ------
+    Undecodable
+        As `to_rgb`.
+    """
+    if decoded.deep is None:
+        return to_rgb(decoded.image)
+    deep = decoded.deep
+    plain = depth.reduce(deep[:, :, :3] if deep.shape[2] > 2 else deep[:, :, :1])
+    return plain if plain.shape[2] == 3 else np.repeat(plain, 3, axis=2)
 
 
 def load(data: bytes, limits: Limits) -> Decoded:
@@ -131,7 +164,7 @@ def load(data: bytes, limits: Limits) -> Decoded:
     with _pillow(limits):
         image = _opened(data, limits)
         with _as_undecodable(CORRUPT):
-            return _loaded(image, data, _count(image))
+            return _loaded(image, data, _count(image), deep=True)
 
 
 def frames(data: bytes, limits: Limits) -> Iterator[Decoded]:
@@ -196,18 +229,12 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _to_8_bit(samples: np.ndarray) -> np.ndarray:
-    """Grey samples of 16 or 32 bits, or floats, scaled to uint8.
-
-    Integers are divided by the power of two that brings the largest one under 256: the high byte for samples that
-    use all 16 bits, and still a picture, not blackness, for 10- or 12-bit samples stored in 16. Floats go from their
-    minimum to their maximum, as no range is agreed upon.
-    """
+    """Grey samples of 16 or 32 bits, or floats (for whose range there is no rule), scaled to uint8."""
     if samples.dtype.kind == "f":
         finite = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         low, high = float(finite.min()), float(finite.max())
         return np.rint((finite - low) * (255.0 / (high - low or 1.0))).astype(np.uint8)
-    whole = np.maximum(samples.astype(np.int64), 0)
-    return (whole >> max(0, int(whole.max()).bit_length() - 8)).astype(np.uint8)
+    return depth.reduce(samples)
 
 
 def _opened(data: bytes, limits: Limits) -> ImageFile.ImageFile:
@@ -229,12 +256,20 @@ def _count(image: ImageFile.ImageFile) -> int:
     return 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
 
 
-def _loaded(image: ImageFile.ImageFile, data: bytes, frames: int, *, snapshot: bool = False) -> Decoded:
-    """The frame that the file stands at; `snapshot`: with an image of its own, which the next frame does not change."""
+def _loaded(
+    image: ImageFile.ImageFile, data: bytes, frames: int, *, snapshot: bool = False, deep: bool = False
+) -> Decoded:
+    """The frame that the file stands at.
+
+    `snapshot`: with an image of its own, which the next frame does not change. `deep`: with all bits, if it is alone.
+    """
     said = _orientation(image, data)
     orientation = said or exif.UPRIGHT
     # Pillow's TIFF plugin turns the raster while loading, and would take the orientation from XMP if it found one.
     image.info.pop("xmp", None)
+    bits = _bits(image, data)
+    if bits > 8 and _is_planar(image):
+        raise Undecodable(DEEP_PLANES)  # Pillow would take every byte for a sample
     image.load()
     upright = image.size
     stored: Image.Image = image
@@ -250,7 +285,45 @@ def _loaded(image: ImageFile.ImageFile, data: bytes, frames: int, *, snapshot: b
         if alphas is not None:
             stored.info["transparency"] = alphas
     info = ImageInfo(str(image.format), image.mode, *upright, frames, orientation)
-    return Decoded(info, stored, _bits(image, data), _is_opaque(stored), _profile(image, data), said is not None)
+    whole = _deep(image, bits, data) if deep and frames == 1 else None
+    if whole is not None and image.format == "TIFF":
+        whole = exif.to_stored(whole, orientation)  # turned by Pillow as well
+    alpha = _alpha(stored, bits, whole)
+    return Decoded(info, stored, bits, _profile(image, data), said is not None, alpha, whole)
+
+
+def _is_planar(image: ImageFile.ImageFile) -> bool:
+    return (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1
+        and image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) != 1
+    )
+
+
+def _deep(image: ImageFile.ImageFile, bits: int, data: bytes) -> np.ndarray | None:
+    if bits <= 8 or image.mode not in ("RGB", "RGBA"):
+        return None
+
+    def again() -> ImageFile.ImageFile:
+        opened = _plugin(data)(io.BytesIO(data))
+        opened.info.pop("xmp", None)
+        return opened
+
+    return depth.read(again, np.asarray(image))
+
+
+def _alpha(stored: Image.Image, bits: int, deep: np.ndarray | None) -> np.ndarray | None:
+    if deep is None or deep.shape[2] == 3:
+        if stored.mode in ("RGBa", "La", "PA"):
+            raise Undecodable(ODD_MODE)
+        if bits > 8 and "transparency" in stored.info:
+            raise Undecodable(DEEP_KEY)
+        return transparency.alpha_of(stored, bits)
+    alpha = deep[:, :, -1]
+    if alpha.min(initial=depth.FULL) == depth.FULL:
+        return None
+    between = np.clip(alpha >> 8, 1, 254)
+    return np.where(alpha == 0, 0, np.where(alpha == depth.FULL, 255, between)).astype(np.uint8)
 
 
 def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
@@ -301,27 +374,11 @@ def _turned_back(image: Image.Image, orientation: int) -> Image.Image:
     return stored
 
 
-def _is_opaque(image: Image.Image) -> bool:
-    if image.mode in ("RGBA", "LA"):
-        return image.getchannel("A").getextrema()[0] == 255
-    if image.mode in ("RGBa", "La", "PA"):
-        return False
-    clear = image.info.get("transparency")
-    if clear is None:
-        return True
-    if image.mode != "P":
-        return False  # a colour key: some pixels are meant to vanish
-    used = {index for _, index in image.getcolors(256) or ()}
-    if isinstance(clear, int):
-        return clear not in used
-    return isinstance(clear, bytes) and all(alpha == 255 for at, alpha in enumerate(clear) if at in used)
-
-
 Plugin = Callable[[io.BytesIO], ImageFile.ImageFile]
 
 # By signature alone: a name or an extension never reaches this module.
 _SUPPORTED: tuple[tuple[int, bytes, Plugin], ...] = (
-    (0, b"\xff\xd8\xff", JpegImagePlugin.jpeg_factory),  # MPO as well
+    (0, b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),  # of an MPO the first picture: the others never leave
     (0, png.SIGNATURE, PngImagePlugin.PngImageFile),
     (0, b"GIF87a", GifImagePlugin.GifImageFile),
     (0, b"GIF89a", GifImagePlugin.GifImageFile),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from blurline.images import codecs, decode
+from blurline.images.containers import Metadata
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
 from blurline.images.obfuscate import Region, Residual, full_strength, residual
@@ -16,6 +17,8 @@ DIFFERS = "the result differs from what was intended"
 TOO_WEAK = "the blur leaves too much of a face"
 WEBP_TOLERANCE = 6.0
 """Mean absolute error, in levels, that coding a lossy WebP again may cause."""
+PALETTE_TOLERANCE = 16.0
+"""Mean absolute error, in levels, that the nearest colour of a palette may cause."""
 MAX_RESIDUAL = 0.2
 """The largest share of a face's structure that may be left: a Gaussian of σ = 2 % of its width leaves 0.25 to 0.43."""
 MAX_LEVELS = 2.0
@@ -46,6 +49,11 @@ def reload(result: bytes, limits: Limits) -> Decoded:
         return decode.load(result, Limits(len(result), limits.max_pixels))
     except Undecodable as error:
         raise CannotRelease(DIFFERS) from error
+
+
+def kept_profile(source: Decoded, metadata: Metadata) -> bytes | None:
+    """The colour profile that a released file must have."""
+    return source.profile if metadata == "keep-safe" else None
 
 
 def prove(

@@ -7,24 +7,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blurline.images import codecs, containers, decode, proof
+from blurline.images import codecs, containers, decode, palette, proof, raster
 from blurline.images import orientation as exif
 from blurline.images.animation import redact as animation
-from blurline.images.containers import webp
+from blurline.images.containers import Metadata, webp
 from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
 from blurline.images.jpeg.redact import redact as redact_jpeg
 from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, stronger, touched
 from blurline.images.proof import DIFFERS, TooWeak
+from blurline.images.raster import Raster, as_rgb
 from blurline.images.results import Outside, Redacted
 
 
-def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
+def redact(
+    data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata = "keep-safe"
+) -> Redacted:
     """Blur these faces and strip everything that is not picture.
 
-    Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again. With boxes the format
-    and its coding choices stay: a JPEG's tables and sampling, lossless remains lossless. Where the proof finds too much
-    left of a face, the blur is made stronger until it does not.
+    Without boxes the pixels stay bit for bit, and JPEG, PNG and WebP are not even coded again, unless colours under
+    transparency must go. With boxes the format and its coding choices stay: a JPEG's tables and sampling, lossless
+    remains lossless. Where the proof finds too much left of a face, the blur is made stronger until it does not.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
         A whole file.
     targets
         What to blur, in pixels of the image as displayed, origin top left.
+    metadata
+        What stays beside the picture.
 
     Raises
     ------
@@ -43,7 +48,7 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
     source = decode.load(data, limits)
     while True:
         try:
-            return _redacted(data, source, targets, style, limits)
+            return _redacted(data, source, targets, style, limits, metadata)
         except TooWeak:
             harder = stronger(style)
             if harder is None:
@@ -51,115 +56,132 @@ def redact(data: bytes, targets: Sequence[Target], style: BlurStyle, limits: Lim
             style = harder
 
 
-def _redacted(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
+def _redacted(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata
+) -> Redacted:
     try:
-        if source.info.frames > 1 or (source.info.format == "GIF" and targets):
-            return animation.redact(data, source, targets, style, limits)
+        if source.info.frames > 1:
+            return animation.redact(data, source, targets, style, limits, metadata)
         if source.info.format not in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"):
             raise CannotRelease(f"{source.info.format} is not supported yet")
-        if not source.opaque:
-            # Under transparency the detector and a viewer see different pictures.
-            raise CannotRelease("transparency is not supported yet")
         if not targets:
-            return _unchanged(data, source, limits)
+            return _unchanged(data, source, limits, metadata)
         blurred = redact_jpeg if source.info.format == "JPEG" else _blurred
-        return blurred(data, source, targets, style, limits)
+        return blurred(data, source, targets, style, limits, metadata)
     except ValueError as error:
         raise CannotRelease("a box is empty or outside the image") from error
 
 
-def _unchanged(data: bytes, source: Decoded, limits: Limits) -> Redacted:
-    if source.info.format in containers.FORMATS:
-        result = containers.strip(data, source.info.format, source.info.orientation)
+def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata) -> Redacted:
+    info, before = source.info, raster.of(source)
+    intended = raster.without_hidden(before, source)
+    if info.format not in containers.FORMATS:
+        result = codecs.rewrite(source, metadata)
+    elif intended is before:
+        result = containers.strip(data, info.format, info.orientation, metadata)
+    elif _is_lossy(data, source):
+        raise CannotRelease("colours under transparency in a lossy file are not supported yet")
     else:
-        result = codecs.rewrite(source)
+        result = _encoded(intended, source, data, metadata)
     again = proof.reload(result, limits)
+    _same_kind(source, again, metadata)
+    # Byte order apart: Pillow's I;16B is I;16 once it is written.
+    modes = {decoded.image.mode.replace("I;16B", "I;16") for decoded in (source, again)}
+    if (intended is before and len(modes) > 1) or not _equal(raster.of(again), intended):
+        raise CannotRelease(DIFFERS)
+    return Redacted(result, [], outside=Outside.COEFFICIENTS if info.format == "JPEG" else Outside.PIXELS)
+
+
+def _blurred(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata
+) -> Redacted:
+    info, before = source.info, raster.of(source)
+    # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
+    upright = decode.upright_rgb(source)
+    picture = upright[:, :, 0] if before.mode in ("L", "LA") else upright
+    pixels, regions = obfuscate(picture, targets, style)
+    where = exif.to_stored(touched(regions, info.width, info.height), info.orientation)
+    kept = raster.without_hidden(before, source)
+    intended = raster.replaced(kept, exif.to_stored(pixels, info.orientation), where)
+    if info.format == "GIF":
+        intended = palette.fitted(intended, where)
+    result = _encoded(intended, source, data, metadata)
+    again = proof.reload(result, limits)
+    _same_kind(source, again, metadata)
+    wanted = as_rgb(pixels)
+    if _is_lossy(data, source):
+        return _proven_lossy(source, again, result, intended, upright, wanted, regions)
+    _prove_exact(raster.of(again), intended, before, where)
+    # Of a palette, what could be had of the colours wanted; of all others, just these.
+    shown = exif.to_displayed(as_rgb(intended.colours), info.orientation) if info.format == "GIF" else wanted
+    tolerance = proof.PALETTE_TOLERANCE if info.format == "GIF" else 0.0
+    proofs = proof.prove(upright, wanted, shown, regions, tolerance, lossless=not tolerance)
+    return Redacted(result, regions, proofs, Outside.PIXELS)
+
+
+def _encoded(intended: Raster, source: Decoded, data: bytes, metadata: Metadata) -> bytes:
+    coded = codecs.encode(intended, source, data, metadata)
+    if source.info.format not in containers.FORMATS:
+        return coded
+    return containers.strip(coded, source.info.format, source.info.orientation, metadata)
+
+
+def _is_lossy(data: bytes, source: Decoded) -> bool:
+    return source.info.format == "JPEG" or (source.info.format == "WEBP" and not webp.is_lossless(data))
+
+
+def _same_kind(source: Decoded, again: Decoded, metadata: Metadata) -> None:
+    old, new = source.info, again.info
     same = (
-        again.info == source.info
-        and again.opaque
-        and again.profile == source.profile
-        and np.array_equal(_samples(again), _samples(source))
+        (old.format, old.width, old.height, old.orientation) == (new.format, new.width, new.height, new.orientation)
+        and new.frames == 1
+        and again.profile == proof.kept_profile(source, metadata)
     )
     if not same:
         raise CannotRelease(DIFFERS)
-    return Redacted(result, [], outside=Outside.COEFFICIENTS if source.info.format == "JPEG" else Outside.PIXELS)
 
 
-def _blurred(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
-    info = source.info
-    if source.bits > 8 or source.image.mode.startswith("I"):
-        raise CannotRelease("more than 8 bits with faces are not supported yet")
-    if source.image.mode == "CMYK":
-        raise CannotRelease("CMYK with faces is not supported yet")
-    colour, alpha = _planes(source)
-    # In the displayed frame, where the boxes are: the same face gets the same blur however the file is turned.
-    upright = exif.to_displayed(colour, info.orientation)
-    pixels, regions = obfuscate(upright, targets, style)
-    stored = exif.to_stored(pixels, info.orientation)
-    if alpha is not None:
-        stored = np.dstack([stored, alpha])
-    result = codecs.encode(stored, source, data)
-    if info.format in containers.FORMATS:
-        result = containers.strip(result, info.format, info.orientation)
-    return _proven(result, source, _as_rgb(upright), _as_rgb(pixels), regions, limits, data)
+def _prove_exact(again: Raster, intended: Raster, before: Raster, where: np.ndarray) -> None:
+    """What was released is what was intended, and that is the source outside of `where`, but for hidden colours."""
+    outside = ~where if before.alpha is None else ~where & (before.alpha > 0)
+    kept = np.array_equal(intended.samples[outside], before.samples[outside])
+    if before.alpha is not None and intended.alpha is not None:
+        kept = kept and np.array_equal(intended.alpha[~where], before.alpha[~where])
+    if not kept or not _equal(again, intended):
+        raise CannotRelease(DIFFERS)
 
 
-def _planes(source: Decoded) -> tuple[np.ndarray, np.ndarray | None]:
-    """Stored colour, (H, W) or (H, W, 3), and alpha, (H, W), if there is one."""
-    mode = source.image.mode
-    if source.info.format == "TIFF" and mode not in ("L", "RGB"):
-        raise CannotRelease("TIFF variant not supported")
-    if mode in ("LA", "RGBA"):
-        samples = np.asarray(source.image)
-        return (samples[:, :, 0] if mode == "LA" else samples[:, :, :3]), samples[:, :, -1]
-    if mode == "1":
-        return np.asarray(source.image.convert("L")), None
-    if mode == "P":
-        return decode.to_rgb(source.image), None
-    if mode in ("L", "RGB"):
-        return np.asarray(source.image), None
-    raise CannotRelease("colour mode with faces is not supported yet")
+def _equal(one: Raster, other: Raster) -> bool:
+    if one.mode == other.mode:
+        return np.array_equal(one.samples, other.samples)
+    # A GIF does not say whether its colours are greys only, or which mode alpha goes with.
+    return (
+        one.samples.dtype == other.samples.dtype
+        and "CMYK" not in (one.mode, other.mode)
+        and np.array_equal(as_rgb(one.colours), as_rgb(other.colours))
+        and np.array_equal(_opacity(one), _opacity(other))
+    )
 
 
-def _proven(
-    result: bytes,
+def _proven_lossy(
     source: Decoded,
+    again: Decoded,
+    result: bytes,
+    intended: Raster,
     before: np.ndarray,
-    intended: np.ndarray,
+    wanted: np.ndarray,
     regions: list[Region],
-    limits: Limits,
-    data: bytes,
 ) -> Redacted:
-    """Decode the result and compare it with the intention; the arrays are uint8 (H, W, 3) as displayed."""
-    again = proof.reload(result, limits)
-    old, new = source.info, again.info
-    if (old.format, old.width, old.height, old.orientation, 1) != (
-        new.format,
-        new.width,
-        new.height,
-        new.orientation,
-        new.frames,
-    ):
+    """A lossy WebP; `before` and `wanted` are (H, W, 3) as displayed, on the source's ground."""
+    if webp.is_lossless(result) or not np.array_equal(_opacity(raster.of(again)), _opacity(intended)):
         raise CannotRelease(DIFFERS)
-    if again.profile != source.profile or not again.opaque:
-        raise CannotRelease(DIFFERS)
-    after = exif.to_displayed(decode.to_rgb(again.image), new.orientation)
-    outside = ~touched(regions, old.width, old.height)
-    if old.format == "WEBP" and not webp.is_lossless(data):
-        if webp.is_lossless(result):
-            raise CannotRelease(DIFFERS)
-        proof.close_enough(intended, after, proof.WEBP_TOLERANCE)
-        proofs = proof.prove(before, intended, after, regions, proof.WEBP_TOLERANCE, lossless=False)
-        return Redacted(result, regions, proofs, Outside.BOUNDED, proof.psnr(before, after, outside))
-    if not np.array_equal(after, intended) or not proof.equal(after, before, outside):
-        raise CannotRelease(DIFFERS)
-    return Redacted(result, regions, proof.prove(before, intended, after, regions, lossless=True), Outside.PIXELS)
+    after = decode.upright_rgb(again, decode.ground(source))
+    proof.close_enough(wanted, after, proof.WEBP_TOLERANCE)
+    proofs = proof.prove(before, wanted, after, regions, proof.WEBP_TOLERANCE, lossless=False)
+    outside = ~touched(regions, source.info.width, source.info.height)
+    return Redacted(result, regions, proofs, Outside.BOUNDED, proof.psnr(before, after, outside))
 
 
-def _samples(decoded: Decoded) -> np.ndarray:
-    """The stored samples for comparison; colours instead of indices where there is a palette."""
-    return decode.to_rgb(decoded.image) if decoded.image.mode == "P" else np.asarray(decoded.image)
-
-
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+def _opacity(picture: Raster) -> np.ndarray:
+    height, width = picture.samples.shape[:2]
+    return np.full((height, width), 255, np.uint8) if picture.alpha is None else picture.alpha

@@ -7,6 +7,7 @@ from typing import Any
 from blurline import tables, tars
 from blurline.errors import BlurlineError
 from blurline.images import CannotRelease
+from blurline.images.containers import Metadata
 from blurline.images.decode import Limits, Undecodable
 from blurline.images.isolated import Worker
 from blurline.images.obfuscate import BlurStyle, Target
@@ -26,6 +27,7 @@ PARAMS = (
     "blur.margin",
     "blur.feather",
     "blur.classes",
+    "blur.metadata",
 )
 READS = ("download", "merge")
 
@@ -48,7 +50,7 @@ def run(job: Job) -> None:
         for image, faces in output.track(pairs, images.height):
             # The tar holds the rows with status ok, in their order.
             data = _next(members, image, job.shard) if image["status"] == "ok" else None
-            row, released = release(image, faces, data, style, limits, worker.call)
+            row, released = release(image, faces, data, style, limits, worker.call, job.params.blur.metadata)
             rows.append(row)
             if released is not None:
                 tar.add(row["member"], released)
@@ -65,7 +67,7 @@ def _room(limits: Limits) -> int:
 
 def style_of(params: Blur) -> BlurStyle:
     """The style that the params ask for."""
-    own = params.model_dump(exclude={"classes"})
+    own = params.model_dump(exclude={"classes", "metadata"})
     classes = {label: BlurStyle(**own | override.set_keys()) for label, override in params.classes.items()}
     return BlurStyle(**own, classes=classes)
 
@@ -81,6 +83,7 @@ def release(
     style: BlurStyle,
     limits: Limits,
     call: Callable[..., Redacted] = _here,
+    metadata: Metadata = "keep-safe",
 ) -> tuple[dict[str, Any], bytes | None]:
     """Decide on one image: its row of the blurred table, and the bytes to release or None.
 
@@ -119,7 +122,7 @@ def release(
         return stop("withheld", merged["reason"] or "no detector looked at it")
     targets = [Target(f["x1"], f["y1"], f["x2"], f["y2"], f["label"], f["frame"]) for f in merged["faces"] if f["blur"]]
     try:
-        redacted = call(redact, data, targets, style, limits)
+        redacted = call(redact, data, targets, style, limits, metadata)
     except (CannotRelease, Undecodable) as error:
         return stop("withheld", error.reason)
     row |= {

@@ -20,7 +20,7 @@ from blurline.receipts import CLOSING
 
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 FOLDER = "detections"
 PARAMS = (
     "detect.also",

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from blurline.images.containers import Metadata
 from blurline.images.decode import Decoded
 
 
@@ -45,8 +46,9 @@ class Writer(Protocol):
         ...
 
 
-Opener = Callable[[bytes, Decoded, bool], Writer]
-"""Makes a writer for a source: the file, its first frame, and whether every pixel must stay, however the file grows."""
+Opener = Callable[[bytes, Decoded, bool, Metadata], Writer]
+"""Makes a writer for a source: the file, its first frame, whether every pixel must stay, however the file grows, and
+what stays beside the pixels; the frame has its profile if that stays."""
 
 
 def changed(pixels: np.ndarray, before: np.ndarray | None) -> np.ndarray:

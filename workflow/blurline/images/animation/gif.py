@@ -8,6 +8,7 @@ from PIL import Image
 
 from blurline.images.animation import palette
 from blurline.images.animation.frame import Frame, bounds, changed
+from blurline.images.containers import Metadata
 from blurline.images.decode import Decoded
 from blurline.images.errors import CannotRelease
 
@@ -17,7 +18,7 @@ _KEEP = 1 << 2  # disposal: the frame stays, and the next is drawn on it
 class Writer:
     """See `blurline.images.animation.frame.Writer`."""
 
-    def __init__(self, data: bytes, first: Decoded, exact: bool) -> None:
+    def __init__(self, data: bytes, first: Decoded, exact: bool, metadata: Metadata) -> None:
         self._parts = [b"GIF89a", struct.pack("<HHBBB", first.info.width, first.info.height, 0x70, 0, 0)]
         loop = first.image.info.get("loop")
         if loop is not None:

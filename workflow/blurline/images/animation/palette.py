@@ -10,7 +10,9 @@ TOO_MANY = "a frame has more than 256 colours"
 _AT_ONCE = 1 << 12  # colours compared with the palette at a time
 
 
-def indexed(pixels: np.ndarray, drawn: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
+def indexed(
+    pixels: np.ndarray, drawn: np.ndarray, free: np.ndarray, size: int = MOST
+) -> tuple[np.ndarray, np.ndarray, int | None]:
     """A frame's pixels as indices into a palette of its own.
 
     Parameters
@@ -21,6 +23,8 @@ def indexed(pixels: np.ndarray, drawn: np.ndarray, free: np.ndarray) -> tuple[np
         bool, shape (H, W): pixels that must be in the frame; beneath the others, the same colours are shown already.
     free
         bool, shape (H, W): pixels that may change their colours a little where there are too many; no other may.
+    size
+        Entries of the palette.
 
     Returns
     -------
@@ -35,7 +39,7 @@ def indexed(pixels: np.ndarray, drawn: np.ndarray, free: np.ndarray) -> tuple[np
     packed = (pixels.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=2, dtype=np.uint32)
     tries = []
     for mask in [drawn] if drawn.all() else [drawn, np.ones_like(drawn)]:
-        most = MOST if mask.all() else MOST - 1
+        most = size if mask.all() else size - 1
         every, fixed = np.unique(packed[mask]), np.unique(packed[mask & ~free])
         if len(every) <= most:
             return _mapped(packed, mask, every)

@@ -7,7 +7,7 @@ import numpy as np
 
 from blurline.images import codecs
 from blurline.images.animation.frame import Frame, bounds, changed
-from blurline.images.containers import png
+from blurline.images.containers import Metadata, png
 from blurline.images.decode import Decoded
 from blurline.images.errors import CannotRelease
 
@@ -17,7 +17,7 @@ _KEEP, _CLEAR, _REPLACE = 0, 1, 0  # two ways to dispose of a frame, and one to 
 class Writer:
     """See `blurline.images.animation.frame.Writer`."""
 
-    def __init__(self, data: bytes, first: Decoded, exact: bool) -> None:
+    def __init__(self, data: bytes, first: Decoded, exact: bool, metadata: Metadata) -> None:
         chunks = list(png.walk(data))
         names = [name for name, _ in chunks]
         controls = [content for name, content in chunks if name == b"fcTL"]
@@ -30,8 +30,9 @@ class Writer:
         _check(controls[:count], first)
         before = dict(reversed(chunks[: names.index(b"IDAT")]))
         (plays,) = struct.unpack_from(">I", before[b"acTL"], 4)
+        safe = png.SAFE if metadata == "keep-safe" else {}
         self._head = [
-            *(png.chunk(name, before[name]) for name in png.COLOUR if len(before.get(name, b"")) in png.COLOUR[name]),
+            *(png.chunk(name, before[name]) for name in safe if len(before.get(name, b"")) == png.SAFE[name]),
             *([png.chunk(b"iCCP", b"icc\0\0" + zlib.compress(first.profile, 9))] if first.profile else []),
             png.chunk(b"acTL", struct.pack(">II", count, plays)),
         ]

@@ -14,6 +14,7 @@ from blurline.boxes import ALL_FRAMES
 from blurline.images import decode, proof
 from blurline.images.animation import gif, palette, png, tiff, webp
 from blurline.images.animation.frame import Frame, Opener
+from blurline.images.containers import Metadata
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
 from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
@@ -22,13 +23,18 @@ from blurline.images.results import Outside, Proof, Redacted
 
 _WRITERS: dict[str, Opener] = {"GIF": gif.Writer, "PNG": png.Writer, "WEBP": webp.Writer, "TIFF": tiff.Writer}
 
-_PALETTE_TOLERANCE = 16.0  # mean absolute error in levels that the nearest colour of a palette may cause
-
 FORMATS = frozenset(_WRITERS)
 """Formats of which several frames can be released."""
 
 
-def redact(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
+def redact(
+    data: bytes,
+    source: Decoded,
+    targets: Sequence[Target],
+    style: BlurStyle,
+    limits: Limits,
+    metadata: Metadata = "keep-safe",
+) -> Redacted:
     """Blur each frame's faces and strip everything that is not picture, duration or loop count.
 
     Outside of what is blurred, every pixel of every frame stays, but in frames of a lossy WebP, which are coded again.
@@ -55,42 +61,46 @@ def redact(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurS
     if any(target.frame != ALL_FRAMES and not 0 <= target.frame < info.frames for target in targets):
         raise CannotRelease("a box is in a frame that is not there")
     try:
-        return _proven(data, source, targets, style, limits)
+        return _proven(data, source, targets, style, limits, metadata)
     except CannotRelease as error:
         # What was blurred in one frame and is shown again in the next needs colours that a palette has no room for.
         # In doubt, blur: then no frame shows any of these places again.
         if error.reason != palette.TOO_MANY or all(target.frame == ALL_FRAMES for target in targets):
             raise
-        return _proven(data, source, [target._replace(frame=ALL_FRAMES) for target in targets], style, limits)
+        return _proven(data, source, [target._replace(frame=ALL_FRAMES) for target in targets], style, limits, metadata)
 
 
-def _proven(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
+def _proven(
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata
+) -> Redacted:
     file_format = source.info.format
+    source = replace(source, profile=proof.kept_profile(source, metadata))
     shown: list[bytes | None] | None = None
     regions: list[list[Region]] = [[] for _ in range(source.info.frames)]
     try:
         result = webp.strip(data, source) if file_format == "WEBP" and not targets else None
         if result is None:
-            result, shown, regions = _written(data, source, targets, style, limits)
+            result, shown, regions = _written(data, source, targets, style, limits, metadata)
     except (CannotRelease, Undecodable):
         raise
     except Exception as error:  # Pillow's encoders raise as many kinds as its decoders
         raise CannotRelease(f"{file_format} could not be written") from error
-    proofs, least = _prove(data, result, targets, style, limits, shown)
+    proofs, least = _prove(data, result, targets, style, limits, shown, metadata)
     outside = Outside.PIXELS if shown is None or None not in shown else Outside.BOUNDED
     placed = _placed(regions, proofs)
     return Redacted(result, [region for region, _ in placed], [proof for _, proof in placed], outside, least)
 
 
 def _written(
-    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits
+    data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits, metadata: Metadata
 ) -> tuple[bytes, list[bytes | None], list[list[Region]]]:
     """The file; the digest of each frame's pixels, or None where they are coded with loss; each frame's regions."""
-    writer = _WRITERS[source.info.format](data, source, not targets)
+    writer = _WRITERS[source.info.format](data, source, not targets, metadata)
     shown: list[bytes | None] = []
     regions = []
     for index, frame in enumerate(decode.frames(data, limits)):
         _check(frame)
+        frame = replace(frame, profile=proof.kept_profile(frame, metadata))
         _, pixels, done, mask = _blurred(frame, index, targets, style)
         written = writer.add(Frame(frame, pixels, mask))
         shown.append(None if written is None else _digest(written))
@@ -143,6 +153,7 @@ def _prove(
     style: BlurStyle,
     limits: Limits,
     shown: list[bytes | None] | None,
+    metadata: Metadata,
 ) -> tuple[list[list[Proof]], float | None]:
     """Decode the result beside its source; `shown` as from `_written`, None when every frame must be as it was.
 
@@ -158,7 +169,11 @@ def _prove(
         except (StopIteration, Undecodable) as error:
             raise CannotRelease(DIFFERS) from error
         before, intended, regions, mask = _blurred(source, index, targets, style)
-        if _outline(again) != _outline(source) or not again.opaque or again.profile != source.profile:
+        if (
+            _outline(again) != _outline(source)
+            or not again.opaque
+            or again.profile != proof.kept_profile(source, metadata)
+        ):
             raise CannotRelease(DIFFERS)
         after = decode.upright_rgb(again)
         wanted = _digest(before) if shown is None else shown[index]
@@ -167,7 +182,7 @@ def _prove(
             ratios.append(proof.psnr(before, after, ~mask))
         elif _digest(after) != wanted or not np.array_equal(after[~mask], before[~mask]):
             raise CannotRelease(DIFFERS)
-        tolerance = proof.WEBP_TOLERANCE if wanted is None else _PALETTE_TOLERANCE * (source.info.format == "GIF")
+        tolerance = proof.WEBP_TOLERANCE if wanted is None else proof.PALETTE_TOLERANCE * (source.info.format == "GIF")
         proofs.append(proof.prove(before, intended, after, regions, tolerance, lossless=not tolerance))
     return proofs, min((ratio for ratio in ratios if ratio is not None), default=None)
 

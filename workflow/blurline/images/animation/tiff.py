@@ -7,6 +7,7 @@ from PIL import Image, TiffImagePlugin
 
 from blurline.images import codecs
 from blurline.images.animation.frame import Frame
+from blurline.images.containers import Metadata
 from blurline.images.decode import Decoded
 from blurline.images.errors import CannotRelease
 
@@ -14,7 +15,7 @@ from blurline.images.errors import CannotRelease
 class Writer:
     """See `blurline.images.animation.frame.Writer`."""
 
-    def __init__(self, data: bytes, first: Decoded, exact: bool) -> None:
+    def __init__(self, data: bytes, first: Decoded, exact: bool, metadata: Metadata) -> None:
         self._profile = first.profile
         self._file = io.BytesIO()
         self._pages = TiffImagePlugin.AppendingTiffWriter(self._file)

@@ -8,7 +8,7 @@ import numpy as np
 from blurline.images import codecs
 from blurline.images import orientation as exif
 from blurline.images.animation.frame import Frame, bounds, changed
-from blurline.images.containers import webp
+from blurline.images.containers import Metadata, webp
 from blurline.images.decode import Decoded
 from blurline.images.errors import CannotRelease
 
@@ -65,14 +65,14 @@ def strip(data: bytes, first: Decoded) -> bytes | None:
     every = parts(data)
     if not all(part.opaque for part in every) or first.info.orientation != exif.UPRIGHT:
         return None
-    writer = Writer(data, first, True)
+    writer = Writer(data, first, True, "keep-safe")
     return writer.file([_anmf(part.head[:15] + bytes((part.head[15] & 3,)), part.chunks) for part in every])
 
 
 class Writer:
     """See `blurline.images.animation.frame.Writer`. A lossy frame that nothing touched keeps its code if it can."""
 
-    def __init__(self, data: bytes, first: Decoded, exact: bool) -> None:
+    def __init__(self, data: bytes, first: Decoded, exact: bool, metadata: Metadata) -> None:
         self._sources = parts(data)
         if len(self._sources) != first.info.frames:
             raise CannotRelease("damaged WEBP container")

@@ -19,13 +19,13 @@ _ICC = b"ICC_PROFILE\0"
 _LONGEST = 65533  # bytes of payload in one segment
 
 
-def head(data: bytes, orientation: int) -> bytes:
+def head(data: bytes, orientation: int, keep_safe: bool) -> bytes:
     """The start of the JPEG that `strip` makes, up to where tables and frame begin."""
     at, found = 2, list[tuple[int, bytes]]()
     while True:
         marker, at = _marker(data, at)
         if marker in (SOS, EOI):
-            return _head(found, orientation)
+            return _head(found, orientation, keep_safe)
         payload, at = _payload(data, at)
         found.append((marker, payload))
 
@@ -40,8 +40,11 @@ def picture(data: bytes) -> bytes:
         _, at = _payload(data, begin)
 
 
-def strip(data: bytes, orientation: int) -> bytes:
-    """The JPEG with tables, frame, scans, JFIF density, colour transform, ICC profile and orientation; no more."""
+def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
+    """The JPEG with tables, frame, scans, colour transform and orientation; if safe ones are kept, density and profile.
+
+    Nothing else stays: what follows the end, such as the further pictures of an MPO, goes too.
+    """
     if data[:2] != b"\xff\xd8":
         raise _damaged()
     found: list[tuple[int, bytes]] = []
@@ -76,19 +79,22 @@ def strip(data: bytes, orientation: int) -> bytes:
             raise _damaged()
     if frames != 1 or not scans:
         raise _damaged()
-    return b"".join([_head(found, orientation), *body, b"\xff\xd9"])
+    return b"".join([_head(found, orientation, keep_safe), *body, b"\xff\xd9"])
 
 
-def _head(found: list[tuple[int, bytes]], orientation: int) -> bytes:
+def _head(found: list[tuple[int, bytes]], orientation: int, keep_safe: bool) -> bytes:
     """What a JPEG may begin with, of the application segments found in it."""
-    jfif = next((_jfif(payload) for marker, payload in found if marker == APP0 and payload[:5] == b"JFIF\0"), None)
+    jfif = next(
+        (_jfif(payload, keep_safe) for marker, payload in found if marker == APP0 and payload[:5] == b"JFIF\0"), None
+    )
     adobe = next((_adobe(payload) for marker, payload in found if marker == APP14 and payload[:5] == b"Adobe"), None)
     head = [b"\xff\xd8"]
     if jfif is not None:
         head.append(_segment(APP0, jfif))
     if orientation != exif.UPRIGHT:
         head.append(_segment(APP1, exif.PREFIX + exif.minimal(orientation)))
-    head += _profile_segments([payload for marker, payload in found if marker == APP2 and payload.startswith(_ICC)])
+    if keep_safe:
+        head += _profile_segments([payload for marker, payload in found if marker == APP2 and payload.startswith(_ICC)])
     if adobe is not None:
         head.append(_segment(APP14, adobe))
     return b"".join(head)
@@ -178,11 +184,11 @@ _CHECKS = {
 }
 
 
-def _jfif(payload: bytes) -> bytes:
-    """JFIF header with version, unit and density, and a thumbnail of 0 × 0 pixels."""
+def _jfif(payload: bytes, density: bool) -> bytes:
+    """JFIF header with version, unit and density (or square pixels of no size), and a thumbnail of 0 × 0 pixels."""
     if len(payload) < 14:
         raise _damaged()
-    return payload[:12] + b"\0\0"
+    return (payload[:12] if density else payload[:7] + b"\0\0\1\0\1") + b"\0\0"
 
 
 def _adobe(payload: bytes) -> bytes:

@@ -4,15 +4,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
+
 from blurline.images import orientation as exif
 from blurline.images.containers import icc
 from blurline.images.errors import CannotRelease
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Chunks that say how the samples look on a screen, each with the lengths that it may have.
-COLOUR = {b"gAMA": {4}, b"cHRM": {32}, b"sRGB": {1}, b"cICP": {4}, b"pHYs": {9}}
-_LENGTHS = COLOUR | {b"sBIT": {1, 2, 3, 4}}
-_ONCE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", *_LENGTHS})
+# Chunks that say how the samples look on a screen, each with its length.
+SAFE = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9}
+_ONCE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", *SAFE})
 _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
@@ -22,8 +23,8 @@ _PIECE = 1 << 20
 _MAX_PROFILE = 1 << 24
 
 
-def strip(data: bytes, orientation: int) -> bytes:
-    """The PNG with header, palette, transparency, pixels, colour space, density and orientation; no more."""
+def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
+    """The PNG with header, palette, transparency, pixels, orientation; if safe ones are kept, colours and density."""
     chunks = list(walk(data))
     names = [name for name, _ in chunks]
     if names[0] != b"IHDR" or b"IDAT" not in names:
@@ -48,12 +49,13 @@ def strip(data: bytes, orientation: int) -> bytes:
                 raise _damaged()
         elif name == b"iCCP":
             profile = read_profile(content)
-            if profile is not None:
+            if profile is not None and keep_safe:
                 kept.append(chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile, 9)))
-        elif name in _LENGTHS:
-            if len(content) not in _LENGTHS[name]:
+        elif name in SAFE:
+            if len(content) != SAFE[name]:
                 raise _damaged()
-            kept.append(chunk(name, content))
+            if keep_safe:
+                kept.append(chunk(name, content))
         elif name == b"PLTE" or name == b"tRNS":
             if len(content) > (768 if name == b"PLTE" else 256):
                 raise _damaged()
@@ -66,6 +68,32 @@ def strip(data: bytes, orientation: int) -> bytes:
 def chunk(name: bytes, content: bytes) -> bytes:
     """One chunk with its length and CRC."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def write(samples: np.ndarray) -> bytes:
+    """A PNG of 16-bit samples, which Pillow cannot write in colour.
+
+    Parameters
+    ----------
+    samples
+        uint16, (H, W) or (H, W, C) with 1 (grey), 2 (and alpha), 3 (RGB) or 4 (RGBA) channels.
+    """
+    planes = samples[:, :, None] if samples.ndim == 2 else samples
+    height, width, channels = planes.shape
+    rows = planes.astype(">u2").tobytes()
+    raw = np.frombuffer(rows, np.uint8).reshape(height, width, 2 * channels).astype(np.int16)
+    left = np.pad(raw, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+    up = np.pad(raw, ((1, 0), (0, 0), (0, 0)))[:-1]
+    corner = np.pad(raw, ((1, 0), (1, 0), (0, 0)))[:-1, :-1]
+    # Paeth's predictor (9.4), for all rows: of the three neighbours the one nearest to left + up - corner.
+    near_left, near_up, near_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
+    predicted = np.where(
+        (near_left <= near_up) & (near_left <= near_corner), left, np.where(near_up <= near_corner, up, corner)
+    )
+    filtered = (raw - predicted).astype(np.uint8).reshape(height, -1)
+    stream = zlib.compress(np.pad(filtered, ((0, 0), (1, 0)), constant_values=4).tobytes())
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    return SIGNATURE + b"".join([chunk(b"IHDR", header), chunk(b"IDAT", stream), chunk(b"IEND", b"")])
 
 
 def find(data: bytes, name: bytes) -> bytes | None:

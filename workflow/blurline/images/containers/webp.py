@@ -10,8 +10,8 @@ from blurline.images.errors import CannotRelease
 _ANIMATED, _ICC, _ALPHA, _EXIF = 0x02, 0x20, 0x10, 0x08  # bits of VP8X (2.7.1); XMP has 0x04
 
 
-def strip(data: bytes, orientation: int) -> bytes:
-    """The WebP with its picture, alpha plane, ICC profile and orientation; no more."""
+def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
+    """The WebP with its picture, alpha plane and orientation; if safe ones are kept, its ICC profile."""
     chunks: dict[bytes, bytes] = {}
     for name, content in walk(data):
         if name in (b"ANIM", b"ANMF"):
@@ -27,7 +27,7 @@ def strip(data: bytes, orientation: int) -> bytes:
     if picture == b"VP8L":
         chunks.pop(b"ALPH", None)  # a lossless picture carries its own alpha; decoders skip the chunk
     extended = chunks.get(b"VP8X")
-    profile = icc.clean(chunks.get(b"ICCP")) if extended else None
+    profile = icc.clean(chunks.get(b"ICCP")) if extended and keep_safe else None
     if extended is None and (orientation != exif.UPRIGHT or b"ALPH" in chunks):
         raise _damaged()  # both exist in the extended format only
     kept: list[tuple[bytes, bytes]] = []

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from blurline.images import codecs
+from blurline.images.containers import Metadata
 from blurline.images.containers import jpeg as container
 from blurline.images.decode import Decoded
 from blurline.images.errors import CannotRelease
@@ -34,7 +35,9 @@ class Written:
         return not (_touched(differs, (self.cell[0] * planes, self.cell[1])) & ~self.reached).any()
 
 
-def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarray) -> Written:
+def replace(
+    data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarray, metadata: Metadata = "keep-safe"
+) -> Written:
     """The source with other pixels where `changed` says so; all other coefficients stay bit for bit.
 
     Parameters
@@ -45,6 +48,8 @@ def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarra
         What to show, in the *stored* frame: uint8 (H, W) grey, (H, W, 3) RGB, or (H, W, 4) CMYK as Pillow has it.
     changed
         Where it differs from the source: bool (H, W).
+    metadata
+        What stays beside the picture.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def replace(data: bytes, source: Decoded, pixels: np.ndarray, changed: np.ndarra
         touched = _touched(changed, cell)
         changes.append((touched, _component(pixels, touched, index, source, (across, down))))
     picture = libjpeg.replace(data, geometry, changes, coding.progressive)
-    result = container.head(data, source.info.orientation) + container.picture(picture)
+    result = container.head(data, source.info.orientation, metadata == "keep-safe") + container.picture(picture)
     return Written(result, coarsest, _with_neighbours(_touched(changed, coarsest)))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from blurline.images import codecs, proof
 from blurline.images import orientation as exif
+from blurline.images.containers import Metadata
 from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
 from blurline.images.jpeg import blocks
@@ -13,7 +14,14 @@ from blurline.images.obfuscate import BlurStyle, Target, obfuscate, touched
 from blurline.images.results import Outside, Redacted
 
 
-def redact(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurStyle, limits: Limits) -> Redacted:
+def redact(
+    data: bytes,
+    source: Decoded,
+    targets: Sequence[Target],
+    style: BlurStyle,
+    limits: Limits,
+    metadata: Metadata = "keep-safe",
+) -> Redacted:
     """Blur these faces; the coefficients of every block without a changed pixel stay bit for bit.
 
     Raises
@@ -29,10 +37,10 @@ def redact(data: bytes, source: Decoded, targets: Sequence[Target], style: BlurS
     before = exif.to_displayed(stored, turn)
     intended, regions = obfuscate(before, targets, style)
     changed = exif.to_stored(touched(regions, *before.shape[1::-1]), turn)
-    written = blocks.replace(data, source, exif.to_stored(intended, turn), changed)
+    written = blocks.replace(data, source, exif.to_stored(intended, turn), changed, metadata)
     again = proof.reload(written.data, limits)
     coding = codecs.jpeg_coding(source.image)
-    if again.info != source.info or again.profile != source.profile:
+    if again.info != source.info or again.profile != proof.kept_profile(source, metadata):
         raise CannotRelease(proof.DIFFERS)
     if codecs.jpeg_coding(again.image) != coding:
         raise CannotRelease("JPEG coding could not be kept")
