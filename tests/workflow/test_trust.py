@@ -119,7 +119,7 @@ def test_damaged_input_stops_a_job(project: Project) -> None:
 
 
 def test_cores_change_no_byte(project: Project, finished: Project, tmp_path: Path) -> None:
-    for folder in ("weights", "raw", "detections", "merged", "blurred", "release"):
+    for folder in ("weights", "raw", "detections", "merged", "blurred", "recheck", "release"):
         subprocess.run(["rm", "-rf", str(project.path / "data" / folder)], check=True)
     project.snakemake(cores=1)
     assert project.data() == finished.data()

@@ -161,6 +161,10 @@ class Detect(_Group):
             raise ValueError(f"confidence_of: there is no detector {unknown[0]}, only {', '.join(names)}")
         return self
 
+    def confidence_for(self, detector: str) -> float:
+        """The score from which a box of this detector is blurred unless reviewers reject it."""
+        return self.confidence_of.get(detector, self.confidence)
+
     @property
     def gpus(self) -> int:
         """How many GPUs a job needs, for the scheduler."""
@@ -211,6 +215,12 @@ class Blur(_Group):
     feather: Annotated[float, Field(ge=0, le=2)] = 0.1
 
 
+class Recheck(_Group):
+    """Looking at the released images."""
+
+    enabled: bool = True
+
+
 class Release(_Group):
     """What is published."""
 
@@ -227,6 +237,7 @@ class Params(_Group):
     detect: Detect
     review: Review = Review()
     blur: Blur = Blur()
+    recheck: Recheck = Recheck()
     release: Release = Release()
 
     @model_validator(mode="after")

@@ -2,22 +2,19 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import polars as pl
 
 from blurline import tables, tars
 from blurline.boxes import ALL_FRAMES, Box, box_id
-from blurline.detectors.yolo import Detection, Detector, Failure, Looks, Picture
+from blurline.detectors import ensemble
+from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 from blurline.images import decode
 from blurline.job import Input, Job
-from blurline.params import Detect
 from blurline.receipts import CLOSING
-
-T = TypeVar("T")
 
 ALGORITHM_VERSION = 2
 FOLDER = "detections"
@@ -42,18 +39,14 @@ def run(job: Job) -> None:
     """Run the detectors over the shard's images; one that they cannot judge gets status error, never "no faces"."""
     raw = job.input("raw")
     images = raw.table(f"{job.shard}.parquet", tables.RAW)
-    weights = job.input("weights", CLOSING).receipt.payload
-    models = job.params.detect.models()
-    # A folder of weights (OpenVINO) is a payload of several files with one first part.
-    if {name.split("/", 1)[0] for name in weights} != {model.file_name for model in models}:
-        raise BlurlineError("data/weights: not the weights of params.yaml: run `blurline repair`, then snakemake")
-    detectors = load(job.params.detect, job.root / "data" / "weights", job.threads)
+    ensemble.check(job.params.detect, job.input("weights", CLOSING).receipt.payload)
+    detectors = ensemble.load(job.params.detect, job.root / "data" / "weights", job.threads)
     rows = {row["image_id"]: _row(row) for row in images.iter_rows(named=True)}
     # The detectors answer in the order of the images given, but read ahead of their answers: remember whose turn it is.
     asked: deque[str] = deque()
     with job.output() as output:
         pictures = _decoded(job, raw, images, rows, asked)
-        for found in output.track(look(detectors, pictures), images.height):
+        for found in output.track(ensemble.look(detectors, pictures), images.height):
             row = rows[asked.popleft()]
             row |= outcome(row["sha256"], found)
         if asked:
@@ -62,72 +55,6 @@ def run(job: Job) -> None:
         for status in ("ok", "skipped", "error"):
             output.counts[status] = sum(row["status"] == status for row in rows.values())
         output.counts["boxes"] = sum(len(row["faces"]) for row in rows.values())
-
-
-def load(settings: Detect, folder: Path, threads: int) -> dict[str, Detector]:
-    """The detectors of params.yaml, by name, from a folder with their weights.
-
-    Raises
-    ------
-    BlurlineError
-        As `Detector`.
-    """
-    return {
-        model.name: Detector(
-            folder / model.file_name,
-            model.sha256,
-            looks=Looks(
-                image_sizes=tuple(model.image_sizes),
-                flips=tuple(model.flips),
-                full_size=settings.full_size,
-                tile=settings.tile,
-                turned=settings.turned,
-            ),
-            candidate=settings.candidate,
-            nms_iou=settings.nms_iou,
-            classes=model.classes or None,
-            engine=settings.engine,
-            device=settings.device,
-            precision=settings.precision,
-            threads=threads,
-            batch=settings.batch,
-        )
-        for model in settings.models()
-    }
-
-
-def look(
-    detectors: Mapping[str, Detector], pictures: Iterable[Picture]
-) -> Iterator[dict[str, list[Detection] | Failure]]:
-    """What every detector finds in each picture, by the detector's name, in the order of the pictures."""
-    # Each picture is decoded once; what one detector has read ahead of the others waits in between.
-    streams = tee(pictures, len(detectors))
-    answers = (one.detect(stream) for one, stream in zip(detectors.values(), streams, strict=True))
-    for found in zip(*answers, strict=True):
-        yield dict(zip(detectors, found, strict=True))
-
-
-def tee(items: Iterable[T], readers: int) -> list[Iterator[T]]:
-    """The same items for several readers, each held only until the last of them has taken it.
-
-    `itertools.tee` holds the last 57 that were taken, which are gigabytes of large images.
-    """
-    source = iter(items)
-    ahead: list[deque[T]] = [deque() for _ in range(readers)]
-
-    def stream(mine: deque[T]) -> Iterator[T]:
-        while True:
-            if not mine:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    return
-                for one in ahead:
-                    one.append(item)
-                del item
-            yield mine.popleft()
-
-    return [stream(mine) for mine in ahead]
 
 
 def outcome(sha256: str, found: Mapping[str, list[Detection] | Failure]) -> dict[str, Any]:
