@@ -31,6 +31,7 @@ def test_one_changed_byte_is_found_and_named(project: Project) -> None:
         "data/detections/small-00001.parquet",
         "data/merged/small-00000.parquet",
         "data/blurred/small-00001.tar",
+        "data/recheck/small-00001.parquet",
         "data/release/manifest.parquet",
     ):
         path = project.path / name
