@@ -36,7 +36,7 @@ from skimage.restoration import richardson_lucy, wiener
 
 from blurline import params as params_file
 from blurline.boxes import Box
-from blurline.detectors import centerface, quiet
+from blurline.detectors import centerface, ensemble, quiet
 from blurline.detectors.yolo import Detector, Failure
 from blurline.evaluation import annotated
 from blurline.evaluation.annotated import Choice
@@ -44,7 +44,6 @@ from blurline.images import decode
 from blurline.images.decode import Limits
 from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, residual_detail, touched
 from blurline.params import Blur, Params
-from blurline.steps import detect
 from blurline.steps.blur import style_of
 from tests.workflow.project import TOP
 
@@ -382,7 +381,7 @@ def whole(way: Way, pictures: Sequence[Picture], finder: Detector, confidence: f
 def detector(params: Params) -> Detector:
     folder = Path(tempfile.mkdtemp())
     (folder / "centerface.onnx").write_bytes(centerface.build(centerface.source()))
-    (found,) = detect.load(params.detect, folder, threads=2).values()
+    (found,) = ensemble.load(params.detect, folder, threads=2).values()
     return found
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from blurline import plan, tables
 from blurline.decisions import Decision
+from blurline.detectors import ensemble
 from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
@@ -271,7 +272,7 @@ def test_an_image_with_a_damaged_frame_is_not_judged_by_the_others(
         def detect(self, pictures: Iterable[Picture]) -> Iterator[list[Detection]]:
             yield from (found for _ in pictures)
 
-    monkeypatch.setattr(detect, "Detector", Fake)
+    monkeypatch.setattr(ensemble, "Detector", Fake)
     jobs = plan.load(project).jobs
     download.run(jobs["download", "one-00000"])
     detect.run(jobs["detect", "one-00000"])
@@ -419,7 +420,7 @@ def detected(
             assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 5
             yield from answers
 
-    monkeypatch.setattr(detect, "Detector", Fake)
+    monkeypatch.setattr(ensemble, "Detector", Fake)
     jobs = plan.load(project).jobs
     download.run(jobs["download", "one-00000"])
     detect.run(jobs["detect", "one-00000"])
@@ -496,7 +497,7 @@ def test_pictures_for_several_detectors_are_held_only_until_all_have_had_them(re
             del picture
 
     most = 0
-    for n, held in enumerate(zip(*detect.tee(pictures(), readers), strict=True)):
+    for n, held in enumerate(zip(*ensemble.tee(pictures(), readers), strict=True)):
         assert [one.number for one in held] == [n] * readers
         del held
         most = max(most, len(alive))

@@ -16,7 +16,7 @@ pytestmark = needs_the_demo
 
 RERUN = sorted(
     f"{step} {shard}"
-    for step in ("detect", "merge", "blur", "checksum")
+    for step in ("detect", "merge", "blur", "recheck", "checksum")
     for shard in (*("small-00000", "small-00001") * (step != "checksum"), "_step")
 )
 OWN = tuple(adopt.BLANK)  # one's own, though upstream's releases change them

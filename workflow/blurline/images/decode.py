@@ -25,6 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from blurline.boxes import ALL_FRAMES
 from blurline.images import depth, transparency
 from blurline.images import orientation as exif
 from blurline.images.containers import icc, png
@@ -208,6 +209,20 @@ def frames(data: bytes, limits: Limits) -> Iterator[Decoded]:
         if size != (decoded.info.width, decoded.info.height):
             raise Undecodable(ODD_SIZES)
         yield decoded
+
+
+def numbered(data: bytes, limits: Limits, count: int) -> Iterator[tuple[int, Decoded]]:
+    """The `count` frames of a file with their numbers; -1, which stands for every frame, for the only one.
+
+    Raises
+    ------
+    Undecodable
+        As `load` and `frames`.
+    """
+    if count == 1:
+        yield ALL_FRAMES, load(data, limits)
+    else:
+        yield from enumerate(frames(data, limits))
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
