@@ -17,6 +17,7 @@ include: "workflow/rules/download.smk"
 include: "workflow/rules/detect.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/blur.smk"
+include: "workflow/rules/recheck.smk"
 include: "workflow/rules/checksum.smk"
 
 
@@ -27,6 +28,7 @@ localrules:
     detect_all,
     merge_all,
     blur_all,
+    recheck_all,
 
 
 # Targets.

@@ -24,7 +24,7 @@ import numpy as np
 
 from blurline import params as params_file
 from blurline.boxes import Box
-from blurline.detectors import centerface, quiet, views
+from blurline.detectors import centerface, ensemble, quiet, views
 from blurline.detectors.fit import fit
 from blurline.detectors.views import Looks
 from blurline.detectors.yolo import Detection, Failure, Picture
@@ -192,10 +192,10 @@ def _job(
     answers: "multiprocessing.queues.Queue[dict[str, Found]]",
 ) -> None:
     limits = Limits(params.download.max_bytes, params.download.max_pixels)
-    detectors = detect.load(params.detect, weights, threads)
-    list(detect.look(detectors, [_picture(folder / path, limits) for path in paths[: 2 * threads]]))
+    detectors = ensemble.load(params.detect, weights, threads)
+    list(ensemble.look(detectors, [_picture(folder / path, limits) for path in paths[: 2 * threads]]))
     ready.wait()
-    found = detect.look(detectors, (_picture(folder / path, limits) for path in paths))
+    found = ensemble.look(detectors, (_picture(folder / path, limits) for path in paths))
     answers.put(dict(zip(paths, found, strict=True)))
 
 

@@ -25,11 +25,10 @@ from PIL import Image
 from benchmarks.measure import Cost, measure
 from blurline import params as params_file
 from blurline import performance
-from blurline.detectors import centerface
+from blurline.detectors import centerface, ensemble
 from blurline.images import CannotRelease, decode
 from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
-from blurline.steps import detect
 from blurline.steps.blur import style_of
 from tests.workflow.project import CODE, TOP, Project, copy_of, environment
 
@@ -114,7 +113,7 @@ def _work(
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / "centerface.onnx"
         weights.write_bytes(centerface.build(centerface.source()))
-        (detector,) = detect.load(settings, Path(temporary), threads=1).values()
+        (detector,) = ensemble.load(settings, Path(temporary), threads=1).values()
         list(detector.detect(iter([np.zeros((*SIZE[::-1], 3), np.uint8)])))
         ready.wait()
         start = time.process_time()

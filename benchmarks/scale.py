@@ -53,15 +53,17 @@ def _one_decision(project: Project, row: int) -> None:
     planned = measure(["snakemake", "-n"], project.path, project.env)
     _row("`snakemake -n`, one new decision", planned)
     jobs = [line for line in planned.output.splitlines() if line.startswith("rule ")]
-    counted = {name: jobs.count(f"rule {name}:") for name in ("download", "detect", "merge", "blur", "checksum")}
-    assert counted == {"download": 0, "detect": 0, "merge": 1, "blur": 1, "checksum": 1}, counted
+    counted = {
+        name: jobs.count(f"rule {name}:") for name in ("download", "detect", "merge", "blur", "recheck", "checksum")
+    }
+    assert counted == {"download": 0, "detect": 0, "merge": 1, "blur": 1, "recheck": 1, "checksum": 1}, counted
     _row("`dvc repro`, one new decision", measure(["dvc", "repro"], project.path, project.env))
     print(f"\nOne new decision: {counted['merge']} merge and {counted['blur']} blur job, by `snakemake -n`.\n")
 
 
 def _everything(project: Project) -> None:
     print("| command | seconds | CPU seconds | peak MB |\n| --- | ---: | ---: | ---: |")
-    for name in ("weights", "raw", "detections", "merged", "blurred", "release"):
+    for name in ("weights", "raw", "detections", "merged", "blurred", "recheck", "release"):
         subprocess.run(["rm", "-rf", str(project.path / "data" / name)], check=True)
     _row("`blurline plan`, everything due", measure(["blurline", "plan"], project.path, project.env))
     _row("`snakemake -n`, everything due", measure(["snakemake", "-n", "--quiet"], project.path, project.env))

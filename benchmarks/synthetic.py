@@ -90,6 +90,11 @@ def _shard_job(job: Job, rows: pl.DataFrame) -> None:
             {"action": "failed", "reason": REASON},
             {**{outcome: int(outcome == "failed") for outcome in tables.OUTCOMES}, "regions": 0},
         ),
+        "recheck": (
+            tables.RECHECK,
+            {"status": "skipped", "reason": "failed"},
+            {"ok": 0, "skipped": 1, "error": 0, "found": 0, "elsewhere": 0},
+        ),
     }
     schema, fields, counts = made[job.step]
     for shard_input in job.inputs:

@@ -25,13 +25,23 @@ FACE = {
 }
 
 
-def write(folder: Path, faces: list[dict[str, Any]], action: str = "blurred", image_id: str = "a.jpg") -> Path:
+def write(
+    folder: Path,
+    faces: list[dict[str, Any]],
+    action: str = "blurred",
+    image_id: str = "a.jpg",
+    recheck: str = "ok",
+    found: tuple[dict[str, Any], ...] = (),
+) -> Path:
     row = dict.fromkeys(tables.DETECTIONS) | {"image_id": image_id, "sha256": "s", "status": "ok", "faces": faces}
     (folder / "detections").mkdir(parents=True)
     (folder / "blurred").mkdir()
     tables.write(folder / "detections/one-00000.parquet", [row], tables.DETECTIONS)
     row = dict.fromkeys(tables.BLURRED) | {"image_id": image_id, "action": action, "regions": []}
     tables.write(folder / "blurred/one-00000.parquet", [row], tables.BLURRED)
+    (folder / "recheck").mkdir()
+    row = dict.fromkeys(tables.RECHECK) | {"image_id": image_id, "status": recheck, "found": list(found)}
+    tables.write(folder / "recheck/one-00000.parquet", [row], tables.RECHECK)
     receipt = Receipt({"shard": "one-00000", "params": {"detect.candidate": 0.1}}, {}, {})
     (folder / "detections" / receipt.name).write_text(receipt.text())
     return folder
@@ -48,7 +58,9 @@ CASES: list[tuple[str, dict[str, Any], int]] = [
     ("a box at the candidate threshold more", {"faces": [FACE, FACE | {"x1": 60, "x2": 90, "score": 0.105}]}, 0),
     ("a box less", {"faces": []}, 1),
     ("another outcome", {"action": "withheld"}, 1),
-    ("another image", {"image_id": "b.jpg"}, 4),
+    ("not looked at again", {"recheck": "error"}, 1),
+    ("a face found after the blur", {"found": ({"region": 0, "score": 0.7},)}, 0),
+    ("another image", {"image_id": "b.jpg"}, 6),
 ]
 
 

@@ -13,7 +13,7 @@ from blurline.errors import BlurlineError
 from blurline.plan import STEPS, Plan
 
 SHA = "a" * 64
-ALL = ("weights", "download", "detect", "merge", "blur", "checksum")
+ALL = ("weights", "download", "detect", "merge", "blur", "recheck", "checksum")
 PARAMS = {
     "dataset": {"name": "test"},
     "sources": ["one"],
@@ -48,11 +48,11 @@ def changed(before: dict[tuple[str, str], str], after: dict[tuple[str, str], str
 
 EDITS = [
     ("dataset.version", "9", ("checksum",)),
-    ("download.max_bytes", 5, ("download", "detect", "merge", "blur", "checksum")),
-    ("download.max_pixels", 5, ("download", "detect", "merge", "blur", "checksum")),
-    ("download.max_redirects", 9, ("download", "detect", "merge", "blur", "checksum")),
-    ("download.honour_opt_out", False, ("download", "detect", "merge", "blur", "checksum")),
-    ("download.allow_private_hosts", True, ("download", "detect", "merge", "blur", "checksum")),
+    ("download.max_bytes", 5, ("download", "detect", "merge", "blur", "recheck", "checksum")),
+    ("download.max_pixels", 5, ("download", "detect", "merge", "blur", "recheck", "checksum")),
+    ("download.max_redirects", 9, ("download", "detect", "merge", "blur", "recheck", "checksum")),
+    ("download.honour_opt_out", False, ("download", "detect", "merge", "blur", "recheck", "checksum")),
+    ("download.allow_private_hosts", True, ("download", "detect", "merge", "blur", "recheck", "checksum")),
     ("download.max_failure_rate", 0.1, ("checksum",)),
     ("download.retries", 5, ()),
     ("download.backoff", 5.0, ()),
@@ -64,40 +64,42 @@ EDITS = [
     ("download.per_host", 5, ()),
     ("download.user_agent", "me", ()),
     ("download.threads", 5, ()),
-    ("detect.weights", "other.pt", ("weights", "detect", "merge", "blur", "checksum")),
-    ("detect.sha256", "b" * 64, ("weights", "detect", "merge", "blur", "checksum")),
+    ("detect.weights", "other.pt", ("weights", "detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.sha256", "b" * 64, ("weights", "detect", "merge", "blur", "recheck", "checksum")),
     (
         "detect.also",
         [{"weights": "plates.pt", "sha256": "c" * 64}],
-        ("weights", "detect", "merge", "blur", "checksum"),
+        ("weights", "detect", "merge", "blur", "recheck", "checksum"),
     ),
-    ("detect.image_sizes", [512], ("detect", "merge", "blur", "checksum")),
-    ("detect.flips", [1024], ("detect", "merge", "blur", "checksum")),
-    ("detect.full_size", False, ("detect", "merge", "blur", "checksum")),
-    ("detect.turned", True, ("detect", "merge", "blur", "checksum")),
-    ("detect.tile", 640, ("detect", "merge", "blur", "checksum")),
-    ("detect.engine", "openvino", ("detect", "merge", "blur", "checksum")),
-    ("detect.candidate", 0.05, ("detect", "merge", "blur", "checksum")),
-    ("detect.nms_iou", 0.5, ("detect", "merge", "blur", "checksum")),
-    ("detect.classes", ["face"], ("detect", "merge", "blur", "checksum")),
-    ("detect.device", "cuda", ("detect", "merge", "blur", "checksum")),
-    ("detect.precision", "f16", ("detect", "merge", "blur", "checksum")),
-    ("detect.confidence", 0.4, ("merge", "blur", "checksum")),
-    ("detect.confidence_of", {"centerface": 0.9}, ("merge", "blur", "checksum")),
+    ("detect.image_sizes", [512], ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.flips", [1024], ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.full_size", False, ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.turned", True, ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.tile", 640, ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.engine", "openvino", ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.candidate", 0.05, ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.nms_iou", 0.5, ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.classes", ["face"], ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.device", "cuda", ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.precision", "f16", ("detect", "merge", "blur", "recheck", "checksum")),
+    ("detect.confidence", 0.4, ("merge", "blur", "recheck", "checksum")),
+    ("detect.confidence_of", {"centerface": 0.9}, ("merge", "blur", "recheck", "checksum")),
     ("detect.threads", 5, ()),
     ("detect.batch", 5, ()),
-    ("review.match_iou", 0.6, ("merge", "blur", "checksum")),
-    ("review.reject_votes", 1, ("merge", "blur", "checksum")),
-    ("review.window", 0.2, ("merge", "blur", "checksum")),
+    ("review.match_iou", 0.6, ("merge", "blur", "recheck", "checksum")),
+    ("review.reject_votes", 1, ("merge", "blur", "recheck", "checksum")),
+    ("review.window", 0.2, ("merge", "blur", "recheck", "checksum")),
     ("review.required", True, ("checksum",)),
-    ("blur.strength", 0.3, ("blur", "checksum")),
-    ("blur.method", "mosaic", ("blur", "checksum")),
-    ("blur.cells", 4, ("blur", "checksum")),
-    ("blur.colour", "#808080", ("blur", "checksum")),
-    ("blur.shape", "ellipse", ("blur", "checksum")),
-    ("blur.classes", {"licence_plate": {"method": "solid"}}, ("blur", "checksum")),
-    ("blur.margin", 0.3, ("blur", "checksum")),
-    ("blur.feather", 0.3, ("blur", "checksum")),
+    ("blur.strength", 0.5, ("blur", "recheck", "checksum")),
+    ("blur.method", "mosaic", ("blur", "recheck", "checksum")),
+    ("blur.cells", 4, ("blur", "recheck", "checksum")),
+    ("blur.colour", "#808080", ("blur", "recheck", "checksum")),
+    ("blur.shape", "ellipse", ("blur", "recheck", "checksum")),
+    ("blur.classes", {"licence_plate": {"method": "solid"}}, ("blur", "recheck", "checksum")),
+    ("blur.margin", 0.3, ("blur", "recheck", "checksum")),
+    ("blur.feather", 0.3, ("blur", "recheck", "checksum")),
+    ("blur.metadata", "strip", ("blur", "recheck", "checksum")),
+    ("recheck.enabled", False, ("recheck", "checksum")),
     ("release.public_columns", [], ("checksum",)),
 ]
 
@@ -128,11 +130,11 @@ def test_a_preset_is_the_values_that_it_stands_for(project: Path) -> None:
     balanced = with_()
     assert with_(preset="balanced") == with_(image_sizes=None, confidence=None) == balanced
     fast = with_(preset="fast")
-    assert {step for step, _ in changed(balanced, fast)} == {"detect", "merge", "blur", "checksum"}
+    assert {step for step, _ in changed(balanced, fast)} == {"detect", "merge", "blur", "recheck", "checksum"}
     assert with_(**presets.PRESETS["fast"]) == fast
     assert with_(preset="thorough", **presets.PRESETS["fast"]) == fast
     own = with_(preset="fast", confidence=0.33)
-    assert {step for step, _ in changed(fast, own)} == {"merge", "blur", "checksum"}
+    assert {step for step, _ in changed(fast, own)} == {"merge", "blur", "recheck", "checksum"}
 
 
 @pytest.mark.parametrize("step", ALL)
@@ -143,14 +145,26 @@ def test_a_raised_version_changes_the_step_and_what_follows(
     module: ModuleType = STEPS[step]
     monkeypatch.setattr(module, "ALGORITHM_VERSION", module.ALGORITHM_VERSION + 1)
     after = {
-        "weights": {"weights", "detect", "merge", "blur", "checksum"},
-        "download": {"download", "detect", "merge", "blur", "checksum"},
-        "detect": {"detect", "merge", "blur", "checksum"},
-        "merge": {"merge", "blur", "checksum"},
-        "blur": {"blur", "checksum"},
+        "weights": {"weights", "detect", "merge", "blur", "recheck", "checksum"},
+        "download": {"download", "detect", "merge", "blur", "recheck", "checksum"},
+        "detect": {"detect", "merge", "blur", "recheck", "checksum"},
+        "merge": {"merge", "blur", "recheck", "checksum"},
+        "blur": {"blur", "recheck", "checksum"},
+        "recheck": {"recheck", "checksum"},
         "checksum": {"checksum"},
     }
     assert {at for at, _ in changed(before, keys(project))} == after[step]
+
+
+def test_the_second_gate_looks_with_the_settings_of_the_first() -> None:
+    """Whatever changes what detect finds, or from which score merge blurs, changes what recheck finds."""
+    detect, merge, recheck = (set(STEPS[step].PARAMS) for step in ("detect", "merge", "recheck"))
+    confidence = {name for name in merge if name.startswith("detect.")}
+    assert confidence == {"detect.confidence", "detect.confidence_of"}
+    # Where weights come from stays private: recheck's receipts are public, and the key of the weights holds it.
+    assert recheck == (detect - {"detect.also"}) | confidence | {"recheck.enabled"}
+    assert "detect.also" in STEPS["weights"].PARAMS
+    assert {"weights", "blur"} == set(STEPS["recheck"].READS)
 
 
 def edit(file: str, change: Callable[[str], str]) -> Callable[[Path], None]:
@@ -163,7 +177,7 @@ def edit(file: str, change: Callable[[str], str]) -> Callable[[Path], None]:
 
 REVIEW = "image_id,sha256,action,reviewer,decided_at,x1,y1,x2,y2,note\n"
 BOXES = "image_id,x1,y1,x2,y2\n"
-SHARD = [(step, "one-00001") for step in ("merge", "blur")]
+SHARD = [(step, "one-00001") for step in ("merge", "blur", "recheck")]
 END = ("checksum", "_step")
 ROWS = [
     ("a decision by id", "data/review/ann.csv", lambda t: REVIEW + "2.jpg,,clear,ann,2026-01-01,,,,,\n", {*SHARD, END}),
@@ -178,7 +192,7 @@ ROWS = [
         "boxes in two shards",
         "data/annotations/x.csv",
         lambda t: BOXES + "2.jpg,1,2,3,4\n4.jpg,1,2,3,4\n2.jpg,5,5,6,6\n",
-        {*SHARD, ("merge", "one-00002"), ("blur", "one-00002"), END},
+        {*SHARD, *((step, "one-00002") for step, _ in SHARD), END},
     ),
     ("an empty file of boxes", "data/annotations/x.csv", lambda t: BOXES, set()),
     ("an empty file of decisions", "data/review/ann.csv", lambda t: REVIEW, set()),
@@ -192,7 +206,7 @@ ROWS = [
         "rows at the end",
         "data/sources/one.csv",
         lambda t: t + "5.jpg,x,,\n6.jpg,x,,\n",
-        {(s, f"one-0000{n}") for s in ALL[1:5] for n in (2, 3)} | {END},
+        {(s, f"one-0000{n}") for s in ALL[1:6] for n in (2, 3)} | {END},
     ),
     ("a published column", "data/sources/one.csv", lambda t: t.replace(",c\n", ",d\n", 1), {END}),
     ("an order of columns", "data/sources/one.csv", lambda t: "\n".join(swap(r) for r in t.splitlines()) + "\n", set()),
@@ -266,7 +280,7 @@ def test_boxes_reach_pinned_copies_in_other_shards(project: Path) -> None:
     (project / "data/sources/one.csv").write_text(MANIFEST + f"copy.jpg,x/5.jpg,{'2' * 64},c\n6.jpg,x/6.jpg,,c\n")
     before = keys(project)
     (project / "data/annotations/x.csv").write_text(BOXES + "2.jpg,1,2,3,4\n")
-    assert changed(before, keys(project)) == {*SHARD, ("merge", "one-00002"), ("blur", "one-00002"), END}
+    assert changed(before, keys(project)) == {*SHARD, *((step, "one-00002") for step, _ in SHARD), END}
     ((shard, box),) = boxes_of(project, "one-00002")
     assert (shard, box.image_id, box.sha256, box.detector, box.box) == (
         "one-00002",

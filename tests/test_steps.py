@@ -17,6 +17,7 @@ from PIL import Image
 
 from blurline import plan, tables
 from blurline.decisions import Decision
+from blurline.detectors import ensemble
 from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
@@ -26,6 +27,7 @@ from blurline.images.results import Redacted
 from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
 from blurline.steps import blur, checksum, detect, download, weights
+from tests.images.moving import KINDS
 from tests.images.samples import LIMITS, STYLE, noise, saved
 from tests.workflow.project import small_images
 
@@ -166,12 +168,12 @@ def test_every_image_has_one_outcome_and_fails_closed(photograph: bytes) -> None
 @pytest.mark.parametrize(
     ("changes", "want"),
     [
-        ({}, {"method": "gaussian", "shape": "box", "sigma": 12.0, "cells": None, "colour": None}),
-        ({"method": "mosaic"}, {"method": "mosaic", "shape": "box", "sigma": None, "cells": 36, "colour": None}),
+        ({}, {"method": "gaussian", "shape": "box", "sigma": 24.0, "cells": None, "colour": None}),
+        ({"method": "mosaic"}, {"method": "mosaic", "shape": "box", "sigma": None, "cells": 9, "colour": None}),
         ({"method": "solid", "shape": "ellipse"}, {"method": "solid", "shape": "ellipse", "colour": None}),
         ({"method": "solid", "colour": "#102030"}, {"method": "solid", "sigma": None, "colour": "#102030"}),
         ({"classes": {"face": {"method": "solid", "colour": "#102030"}}}, {"method": "solid", "colour": "#102030"}),
-        ({"classes": {"plate": {"method": "solid"}}}, {"method": "gaussian", "sigma": 12.0}),
+        ({"classes": {"plate": {"method": "solid"}}}, {"method": "gaussian", "sigma": 24.0}),
     ],
 )
 def test_a_region_says_how_it_was_blurred(
@@ -238,6 +240,44 @@ def test_a_crash_over_one_image_costs_that_image(photograph: bytes) -> None:
         assert (row["action"], row["reason"], released) == ("withheld", CRASHED, None)
         row, released = blur.release(raw, merged, photograph, STYLE, LIMITS, worker.call)
         assert (row["action"], released is None) == ("unchanged", False)
+
+
+def test_regions_know_their_frame() -> None:
+    from blurline.images.decode import Limits
+    from blurline.params import Blur
+
+    face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "label": "face", "blur": True}
+    faces = [face | {"frame": 2}, face | {"frame": 0, "x2": 100}, face | {"frame": 0, "blur": False}]
+    for data, frames in ((KINDS["gif"], [0, 2]), (KINDS["tiff"], [0, 2])):
+        image, merged = raw_row(data), merged_row(data, faces=faces)
+        row, released = blur.release(image, merged, data, blur.style_of(Blur()), Limits(10**7, 10**7))
+        assert released is not None
+        assert [region["frame"] for region in row["regions"]] == frames
+
+
+def test_an_image_with_a_damaged_frame_is_not_judged_by_the_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = KINDS["gif"]
+    (project / "data/sources/images").mkdir(parents=True, exist_ok=True)
+    (project / "data/sources/images/cut.gif").write_bytes(data[: len(data) - 100])
+    (project / "data/sources/one.csv").write_text("image_id,url\ncut.gif,images/cut.gif\n")
+    (project / "face.pt").write_bytes(b"weights")
+    place(project, "face.pt", weights_digest(project / "face.pt"))
+    found = [Detection("face", 10, 20, 30, 40, score=0.9)]
+
+    class Fake:
+        def __init__(self, *_: object, **settings: object) -> None: ...
+
+        def detect(self, pictures: Iterable[Picture]) -> Iterator[list[Detection]]:
+            yield from (found for _ in pictures)
+
+    monkeypatch.setattr(ensemble, "Detector", Fake)
+    jobs = plan.load(project).jobs
+    download.run(jobs["download", "one-00000"])
+    detect.run(jobs["detect", "one-00000"])
+    (row,) = pl.read_parquet(project / "data/detections/one-00000.parquet").iter_rows(named=True)
+    assert (row["status"], row["reason"], row["faces"]) == ("error", "truncated or corrupt", [])
 
 
 def test_names_may_lie_and_stay() -> None:
@@ -380,7 +420,7 @@ def detected(
             assert [one.pixels.shape for one in pictures] == [(256, 256, 3)] * 5
             yield from answers
 
-    monkeypatch.setattr(detect, "Detector", Fake)
+    monkeypatch.setattr(ensemble, "Detector", Fake)
     jobs = plan.load(project).jobs
     download.run(jobs["download", "one-00000"])
     detect.run(jobs["detect", "one-00000"])
@@ -457,7 +497,7 @@ def test_pictures_for_several_detectors_are_held_only_until_all_have_had_them(re
             del picture
 
     most = 0
-    for n, held in enumerate(zip(*detect.tee(pictures(), readers), strict=True)):
+    for n, held in enumerate(zip(*ensemble.tee(pictures(), readers), strict=True)):
         assert [one.number for one in held] == [n] * readers
         del held
         most = max(most, len(alive))

@@ -14,12 +14,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from blurline import params as params_file
-from blurline.detectors import centerface
+from blurline.detectors import centerface, ensemble
 from blurline.detectors.yolo import Detector, Failure
 from blurline.images import decode
 from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
-from blurline.steps import detect
 from blurline.steps.blur import style_of
 
 HERE = Path(__file__).parent
@@ -67,7 +66,7 @@ def detector(params: params_file.Params) -> Detector:
     folder = Path(tempfile.mkdtemp())
     weights = folder / "centerface.onnx"
     weights.write_bytes(centerface.build(centerface.source()))
-    (found,) = detect.load(params.detect, folder, threads=2).values()
+    (found,) = ensemble.load(params.detect, folder, threads=2).values()
     return found
 
 

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from blurline.images import CannotRelease, proof
+from blurline.images import redact as redact_module
+from blurline.images.animation import palette
 from blurline.images.animation import redact as animation_redact
 from blurline.images.containers import icc
 from blurline.images.decode import Limits, Undecodable, inspect
-from blurline.images.obfuscate import Region, Target, residual_detail, touched
+from blurline.images.obfuscate import BlurStyle, Region, Target, residual_detail, touched
 from blurline.images.redact import redact
 from blurline.images.results import Redacted
 from tests.images.moving import (
     DURATIONS,
+    HEIGHT,
     KINDS,
     LIMITS,
     LOOP,
@@ -298,6 +301,61 @@ def joined(first: bytes, *others: bytes, width: int) -> bytes:
     return first[:6] + struct.pack("<H", width) + first[8:-1] + b"".join(others) + b";"
 
 
+@pytest.mark.parametrize("room", [0, 1, 30, 255])
+def test_colours_that_do_not_fit_become_the_nearest(room: int) -> None:
+    pixels = noise(30, 40, 3)
+    free = np.zeros((30, 40), np.bool_)
+    free[5:25, 5:35] = True
+    fixed = noise(256 - room, 3, seed=1)
+    pixels[~free] = np.resize(fixed, (int((~free).sum()), 3))
+    indices, colours, clear = palette.indexed(pixels, np.ones_like(free), free)
+    assert clear is None
+    assert len(colours) <= palette.MOST
+    got = colours[indices]
+    assert np.array_equal(got[~free], pixels[~free])
+    distances = ((pixels[free].astype(int)[:, None] - colours.astype(int)[None]) ** 2).sum(axis=2)
+    chosen = ((pixels[free].astype(int) - got[free]) ** 2).sum(axis=1)
+    assert np.array_equal(chosen, distances.min(axis=1))
+
+
+@pytest.mark.parametrize("loop", [None, 0, 1, 65535])
+def test_loops(loop: int | None) -> None:
+    options: dict[str, Any] = {"loop": loop}
+    for kind in ("GIF", "WEBP", "PNG") if loop is not None else ("GIF",):
+        data = animation(kind, **options)
+        assert shown(data).loop == loop
+        assert shown(released(data, TARGETS).data).loop == loop
+
+
+def test_a_webp_with_pixels_under_alpha_is_written_anew_without_them() -> None:
+    """The second frame draws a little, and carries the clear face where it is transparent."""
+    hidden = np.dstack([scene(10), np.zeros((HEIGHT, WIDTH), np.uint8)])
+    hidden[:8, :8] = (9, 8, 7, 255)
+    for lossless in (True, False):
+        first = saved(scene(None), "WEBP", lossless=lossless)
+        second = saved(hidden, "WEBP", lossless=True, exact=True)
+        data = webp_of(first, second)
+        before = shown(data).frames
+        assert np.array_equal(before[1][10:], before[0][10:])
+        result = released(data, []).data
+        assert all(np.array_equal(*pair) for pair in zip(before, shown(result).frames, strict=True))
+        assert [piece.pixels.shape[:2] for piece in pieces(result)[0]] == [(HEIGHT, WIDTH), (8, 8)]
+
+
+def webp_of(*stills: bytes) -> bytes:
+    """An animated WebP of these pictures, each drawn over the one before."""
+    three = [(side - 1).to_bytes(3, "little") for side in (WIDTH, HEIGHT)]
+    body = riff_chunk(b"VP8X", bytes((0x12, 0, 0, 0)) + b"".join(three)) + riff_chunk(b"ANIM", bytes(6))
+    for still in stills:
+        at = still.index(b"VP8L" if b"VP8L" in still[:60] else b"VP8 ")
+        body += riff_chunk(b"ANMF", bytes(6) + b"".join(three) + bytes((50, 0, 0, 0)) + still[at:])
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def riff_chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
 # What is withheld
 
 
@@ -313,6 +371,36 @@ def test_withheld() -> None:
     deep = [Image.fromarray(one[:, :, 0].astype(np.uint16) * 257) for one in frames()]
     data = saved(deep[0], "PNG", save_all=True, append_images=deep[1:])
     assert refused(data, []) == "several frames of this PNG variant are not supported yet"
+
+
+def test_an_apng_that_shows_what_lies_behind_it_is_withheld() -> None:
+    """Pillow paints black there where there is no alpha; a viewer shows the page."""
+    plain = animation("PNG", [frames()[0], scene(10), scene(110)])
+    at = plain.index(b"fcTL")
+    cleared = plain[: at - 4] + png_chunk(b"fcTL", plain[at + 4 : at + 28] + b"\x01\x00") + plain[at + 34 :]
+    assert pieces(cleared)[0][1].x > 0
+    assert refused(cleared, []) == "transparency is not supported yet"
+    pixels = np.full((10, 20, 3), 7, np.uint8)
+    control = struct.pack(">IIIIIHHBB", 0, 20, 10, 3, 3, 1, 10, 0, 0)
+    data = bytearray(saved(scene(10), "PNG"))
+    idat = saved(pixels, "PNG")
+    content = idat[idat.index(b"IDAT") + 4 : -16]
+    data[33:33] = png_chunk(b"acTL", struct.pack(">II", 1, 0))
+    data[-12:-12] = png_chunk(b"fcTL", control) + png_chunk(b"fdAT", struct.pack(">I", 1) + content)
+    assert inspect(bytes(data), LIMITS).frames == 2
+    assert refused(bytes(data), []) == "transparency is not supported yet"
+
+
+def test_pages_with_other_profiles_are_withheld() -> None:
+    for profiles in ((None, PROFILE), (PROFILE, None)):
+        file = io.BytesIO()
+        with TiffImagePlugin.AppendingTiffWriter(file) as pages:
+            for one, colours in zip(frames()[:2], profiles, strict=True):
+                Image.fromarray(one).save(pages, "TIFF", icc_profile=colours)
+                pages.newFrame()
+            data = file.getvalue()
+        assert inspect(data, LIMITS).frames == 2
+        assert refused(data, []) == "TIFF variant not supported"
 
 
 def test_pages_of_different_sizes_are_withheld() -> None:
@@ -360,10 +448,33 @@ def test_a_result_that_differs_is_withheld(monkeypatch: pytest.MonkeyPatch, targ
     assert released(source, targets) == right
 
 
-def test_a_lossy_frame_that_was_not_blurred_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lossy_result_that_strays_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = [Target(100, 20, 180, 110, "face", 0), *TARGETS]  # no frame is kept as it is
+    result = released(KINDS["webp"], targets)
+    right = shown(result.data).frames
+    one, other = (region for region in result.regions if region.frame in (1, 2))
+    moved = [frame.copy() for frame in right]
+    moved[1][one.y1 : one.y2, one.x1 : one.x2] = right[2][other.y1 : other.y2, other.x1 : other.x2][::-1]
     written = animation_redact._written
-    monkeypatch.setattr(animation_redact, "_written", lambda data, *rest: (data, *written(data, *rest)[1:]))
-    assert refused(KINDS["webp"], TARGETS) in (proof.DIFFERS, "the blur leaves too much of a face")
+    for pictures, passes in ((right, True), ([*right[:3], right[3] // 2], False), (moved, False)):
+        file = animation("WEBP", pictures, quality=95)
+        with monkeypatch.context() as patch:
+            patch.setattr(animation_redact, "_written", lambda *args, file=file: (file, *written(*args)[1:]))
+            assert passes or refused(KINDS["webp"], targets) == proof.DIFFERS
+            assert not passes or released(KINDS["webp"], targets).data == file
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_blur_that_leaves_a_face_is_made_stronger(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weak = BlurStyle(method="gaussian", strength=0.001, margin=0.1, feather=0.1)
+    for target in TARGETS:
+        result = redact(KINDS[kind], [target], weak, LIMITS)
+        assert all(shown.residual <= proof.MAX_RESIDUAL for shown in result.proofs)
+        assert all((region.sigma or 0) > 2 for region in result.regions)
+        with monkeypatch.context() as patch:
+            patch.setattr(redact_module, "stronger", lambda _: None)
+            with pytest.raises(CannotRelease, match=f"^{proof.TOO_WEAK}$"):
+                redact(KINDS[kind], [target], weak, LIMITS)
 
 
 def test_more_frames_than_the_limits_allow_are_refused() -> None:

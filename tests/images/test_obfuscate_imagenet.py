@@ -1,6 +1,7 @@
 """The formula of ImageNet's release of 2021: exactly that, and its known defect, so that the warning stays true."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +92,12 @@ def test_and_is_gone_completely_under_ours(side: int) -> None:
     regions = plan([Target(*LARGE), Target(*box)], STYLE, 1200, 700)
     assert full_strength(regions, 1200, 700)[box[1] : box[3], box[0] : box[2]].all()
     assert weight(side, STYLE).min() > 0.97
+
+
+def test_the_docs_have_the_same_figures(top: Path) -> None:
+    page = (top / "docs/blurring.md").read_text()
+    assert f"| {' | '.join(f'{side} px' for side in WEIGHTS)} |\n" in page
+    assert f"| {' | '.join(f'{mean:.2f}' for mean in WEIGHTS.values())} |\n" in page
 
 
 def test_even_a_lone_faces_corners_are_not_gone_under_the_formula() -> None:

@@ -121,8 +121,11 @@ def test_a_given_colour_is_that_colour() -> None:
     assert region.colour == "#208040"
     grey, (region,) = blur(noise(60, 60), [(20, 20, 40, 40)], GREEN)
     assert np.all(grey[core(region)] == round(0.299 * 0x20 + 0.587 * 0x80 + 0.114 * 0x40))
-    with pytest.raises(ValueError, match="grey or RGB"):
-        blur(noise(60, 60, 4), [(20, 20, 40, 40)], GREEN)
+    inks, (region,) = blur(noise(60, 60, 4), [(20, 20, 40, 40)], GREEN)
+    shown = Image.frombytes("CMYK", (60, 60), inks.tobytes()).convert("RGB")
+    assert np.all(np.asarray(shown)[core(region)] == (0x20, 0x80, 0x40))
+    with pytest.raises(ValueError, match="grey, RGB or CMYK"):
+        blur(noise(60, 60, 2), [(20, 20, 40, 40)], GREEN)
 
 
 # Ellipse
@@ -202,12 +205,12 @@ def test_a_class_has_its_own_way() -> None:
 
 def test_overrides_leave_the_other_keys_as_they_are() -> None:
     params = Blur.model_validate(
-        {"strength": 0.3, "shape": "ellipse", "classes": {"plate": {"cells": 3, "shape": "box"}}}
+        {"strength": 0.4, "shape": "ellipse", "classes": {"plate": {"cells": 2, "shape": "box"}}}
     )
     style = style_of(params)
-    assert style.of("plate") == BlurStyle("gaussian", 0.3, 0.1, 0.1, "box", 3)
+    assert style.of("plate") == BlurStyle("gaussian", 0.4, 0.1, 0.1, "box", 2)
     assert style.of("face").shape == "ellipse"
-    assert style_of(Blur()) == BlurStyle("gaussian", 0.15, 0.1, 0.1)
+    assert style_of(Blur()) == BlurStyle("gaussian", 0.3, 0.1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -255,12 +258,12 @@ def test_stronger_is_stronger_and_ends_in_one_colour(first: BlurStyle) -> None:
 
 
 def test_what_stronger_does_to_classes() -> None:
-    style = replace(SOLID, classes={"plate": SOLID, "face": replace(STYLE, strength=0.3)})
+    style = replace(SOLID, classes={"plate": SOLID, "face": STYLE})
     steps = []
     while (following := stronger(style)) is not None:
         style = following
         steps.append((style.method, style.of("plate").method, style.of("face").method, style.of("face").strength))
-    assert steps == [("solid", "solid", "gaussian", 0.6), ("solid", "solid", "solid", 0.6)]
+    assert steps == [("solid", "solid", "gaussian", 0.3), ("solid", "solid", "solid", 0.3)]
 
 
 def test_the_published_formula_has_no_stronger() -> None:

@@ -390,10 +390,10 @@ def test_a_writer_that_cheats_is_caught(fmt: str, monkeypatch: pytest.MonkeyPatc
     ghost = (0.8 * blurred + 0.2 * source).astype(np.uint8)  # a faint face: few levels, but all of its structure
     kept = {"qtables": opened(data).quantization} if fmt == "JPEG" else {}  # type: ignore[attr-defined]
     mask = touched(regions, *source.shape[1::-1])
-    good = saved(blurred, fmt, **kept)
+    good, cell = saved(blurred, fmt, **kept), (8, 8)
     if fmt == "JPEG":
         written = blocks.replace(data, decode.load(data, LIMITS), blurred, mask)
-        good, mask = written.data, written.reached
+        good, cell, mask = written.data, written.cell, written.reached
     cheats = [
         data,
         saved(weak, fmt, **kept),
@@ -419,7 +419,7 @@ def test_a_writer_that_cheats_is_caught(fmt: str, monkeypatch: pytest.MonkeyPatc
     for cheat in [good, *cheats]:
         with monkeypatch.context() as patch:
             patch.setattr(codecs, "encode", lambda *_, cheat=cheat: cheat)
-            patch.setattr(blocks, "replace", lambda *_, cheat=cheat: blocks.Written(cheat, mask))
+            patch.setattr(blocks, "replace", lambda *_, cheat=cheat: blocks.Written(cheat, cell, mask))
             patch.setattr(containers, "strip", lambda result, *_: result)
             if cheat is good:
                 assert released(data, [FACE]).data == good

@@ -152,7 +152,7 @@ class Project:
         """Every computed file below data/ and its SHA-256."""
         return {
             path.relative_to(self.path).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for folder in ("weights", "raw", "detections", "merged", "blurred", "release")
+            for folder in ("weights", "raw", "detections", "merged", "blurred", "recheck", "release")
             for path in sorted((self.path / "data" / folder).rglob("*"))
             if path.is_file()
         }

@@ -18,7 +18,7 @@ def test_an_imported_box_is_blurred_and_reruns_its_shard_alone(project: Project,
     assert (before["cat.jpg"], before["eye.png"]) == ("unchanged", "unchanged")  # the detector finds no face there
     annotate(project, {"images/cat.jpg": [(10.5, 20, 60, 90.2)]})
     tool.build(project)
-    assert project.jobs() == jobs("merge", "blur", "checksum", shards=SHARDS[:1])
+    assert project.jobs() == jobs("merge", "blur", "recheck", "checksum", shards=SHARDS[:1])
     assert project.release() == before | {"cat.jpg": "blurred"}
     (face,) = faces(project, "cat.jpg")
     assert [face[c] for c in ("x1", "y1", "x2", "y2", "origin", "detector", "blur")] == [
@@ -30,7 +30,7 @@ def test_an_imported_box_is_blurred_and_reruns_its_shard_alone(project: Project,
     # Another shard's box leaves this one as it is; two reviewers reject it.
     annotate(project, {"eye.png": [(5, 5, 50, 50)]})
     tool.build(project)
-    assert project.jobs() == jobs("merge", "blur", "checksum", shards=SHARDS[1:])
+    assert project.jobs() == jobs("merge", "blur", "recheck", "checksum", shards=SHARDS[1:])
     for reviewer in ("ann", "bob"):
         project.decide("eye.png", "reject", x1=5, y1=5, x2=50, y2=50, reviewer=reviewer)
     tool.build(project)

@@ -16,26 +16,28 @@ from tests.workflow.project import NOTHING, Project
 
 
 def test_the_plan_says_why(project: Project) -> None:
-    project.set("blur.strength", 0.3)
+    project.set("blur.strength", 0.5)
     project.decide("cat.jpg", "add", x1=10, y1=10, x2=80, y2=90)
-    assert len(project.planned()) == 6
+    assert len(project.planned()) == 9
     lines = [line.rstrip() for line in project.run("blurline", "plan").splitlines()]
     assert lines == [
         "merge     1 of 2 shards: small-00000",
         "            decisions: 0 rows → 1 rows",
         "blur      1 of 2 shards: small-00000",
-        "            blur.strength: 0.15 → 0.3",
+        "            blur.strength: 0.3 → 0.5",
         "            follows merge",
         "blur      1 of 2 shards: small-00001",
-        "            blur.strength: 0.15 → 0.3",
+        "            blur.strength: 0.3 → 0.5",
+        "recheck   all 2 shards",
+        "            follows blur",
         "checksum",
-        "            follows merge, blur",
-        "6 jobs to run: `snakemake --cores all`",
+        "            follows merge, blur, recheck",
+        "9 jobs to run: `snakemake --cores all`",
     ]
     state = json.loads(project.run("blurline", "plan", "--json"))
     assert {(one["step"], one["shard"]) for one in state["due"]} == {
         *(("merge", shard) for shard in ("small-00000", "_step")),
-        *(("blur", shard) for shard in ("small-00000", "small-00001", "_step")),
+        *((step, shard) for step in ("blur", "recheck") for shard in ("small-00000", "small-00001", "_step")),
         ("checksum", "_step"),
     }
     (merge,) = (one for one in state["due"] if (one["step"], one["shard"]) == ("merge", "small-00000"))
@@ -55,7 +57,7 @@ def test_a_gap_is_reported_as_broken(project: Project) -> None:
     assert f"broken: data/merged/{receipt.name} is missing, though data/blurred/small-00000." in output
     assert "error: 1 receipts are missing below ones that were made from them: `dvc checkout` brings" in output
     project.run("blurline", "repair")
-    assert {receipt.split("/")[1] for receipt in project.planned()} == {"merged", "blurred", "release"}
+    assert {receipt.split("/")[1] for receipt in project.planned()} == {"merged", "blurred", "recheck", "release"}
     project.snakemake()
     project.is_idle()
 

@@ -31,6 +31,7 @@ def test_one_changed_byte_is_found_and_named(project: Project) -> None:
         "data/detections/small-00001.parquet",
         "data/merged/small-00000.parquet",
         "data/blurred/small-00001.tar",
+        "data/recheck/small-00001.parquet",
         "data/release/manifest.parquet",
     ):
         path = project.path / name
@@ -119,7 +120,7 @@ def test_damaged_input_stops_a_job(project: Project) -> None:
 
 
 def test_cores_change_no_byte(project: Project, finished: Project, tmp_path: Path) -> None:
-    for folder in ("weights", "raw", "detections", "merged", "blurred", "release"):
+    for folder in ("weights", "raw", "detections", "merged", "blurred", "recheck", "release"):
         subprocess.run(["rm", "-rf", str(project.path / "data" / folder)], check=True)
     project.snakemake(cores=1)
     assert project.data() == finished.data()

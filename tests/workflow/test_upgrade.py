@@ -16,7 +16,7 @@ pytestmark = needs_the_demo
 
 RERUN = sorted(
     f"{step} {shard}"
-    for step in ("detect", "merge", "blur", "checksum")
+    for step in ("detect", "merge", "blur", "recheck", "checksum")
     for shard in (*("small-00000", "small-00001") * (step != "checksum"), "_step")
 )
 OWN = tuple(adopt.BLANK)  # one's own, though upstream's releases change them
@@ -199,7 +199,7 @@ def test_a_clone_without_the_settings_is_told_and_can_go_on(blurline: Project, m
 @pytest.mark.parametrize("there", [True, False], ids=["blurline runs", "blurline is not on PATH"])
 def test_what_both_sides_changed_is_marked(blurline: Project, mine: Project, there: bool) -> None:
     """One value, two wishes: the reader decides, whether or not git can call blurline."""
-    mine.set("blur.strength", 0.3)
+    mine.set("blur.strength", 0.5)
     mine.git("commit", "--quiet", "--all", "--message", "stronger")
     blurline.set("blur.strength", 0.2)
     blurline.git("commit", "--quiet", "--all", "--message", "blurline 0.2.0")
@@ -209,7 +209,7 @@ def test_what_both_sides_changed_is_marked(blurline: Project, mine: Project, the
     output = mine.run("git", "merge", "blurline-0.2.0", ok=False, PATH=path)
     assert "CONFLICT (content): Merge conflict in params.yaml" in output
     text = (mine.path / "params.yaml").read_text()
-    assert "<<<<<<< yours\n  strength: 0.3\n=======\n  strength: 0.2\n>>>>>>> upstream\n" in text
+    assert "<<<<<<< yours\n  strength: 0.5\n=======\n  strength: 0.2\n>>>>>>> upstream\n" in text
     assert "error: params.yaml:" in mine.run("blurline", "verify", ok=False)
     mine.git("merge", "--abort")
     assert mine.git("status", "--porcelain") == ""

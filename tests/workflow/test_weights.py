@@ -61,4 +61,4 @@ def test_two_detectors_side_by_side(project: Project, request: pytest.FixtureReq
     assert release["weights"]["sha256"].keys() == {"centerface", weights.stem}
     assert weights.name not in json.dumps(release["params"])
     project.set("detect.confidence_of", {weights.stem: 1.0})
-    assert {receipt.split("/")[1] for receipt in project.planned()} == {"merged", "blurred", "release"}
+    assert {receipt.split("/")[1] for receipt in project.planned()} == {"merged", "blurred", "recheck", "release"}

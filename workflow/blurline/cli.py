@@ -58,7 +58,7 @@ def _json(data: object) -> str:
 
 @app.command()
 def run(
-    step: Annotated[str, typer.Argument(help="weights, download, detect, merge, blur or checksum")],
+    step: Annotated[str, typer.Argument(help="weights, download, detect, merge, blur, recheck or checksum")],
     shard: Annotated[str, typer.Argument(help="<source>-<00000>, or _step for a step without shards")],
     key: Annotated[str, typer.Argument(help="the key in the name of the receipt to make")],
     threads: Annotated[int, typer.Option(min=1, help="CPU threads to use; changes no byte")] = 1,
@@ -75,7 +75,7 @@ def run(
 
 @app.command()
 def close(
-    step: Annotated[str, typer.Argument(help="download, detect, merge or blur")],
+    step: Annotated[str, typer.Argument(help="download, detect, merge, blur or recheck")],
     key: Annotated[str, typer.Argument(help="the key in the name of the receipt to make")],
 ) -> None:
     """Close a step when all its shards are done: prune what is left over, write its receipt."""

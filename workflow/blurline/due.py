@@ -7,7 +7,7 @@ from typing import Any
 
 from blurline import receipts
 from blurline.errors import BlurlineError
-from blurline.plan import PRIVATE, SHARDED, STEPS, TARGETS, Plan, folder
+from blurline.plan import MAY_BE_ABSENT, SHARDED, STEPS, TARGETS, Plan, folder
 from blurline.receipts import CLOSING
 
 At = tuple[str, str]
@@ -47,7 +47,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class State:
-    """What is due, in the order of the flow; what is broken; files of no planned shard; private steps not here."""
+    """What is due, in the order of the flow; what is broken; files of no planned shard; steps not here."""
 
     due: tuple[Due, ...]
     gaps: tuple[Gap, ...]
@@ -67,7 +67,7 @@ def examine(root: Path, plan: Plan) -> State:
     present = {step: receipts.names(root / "data" / folder(step)) for step in STEPS}
     missing = {at for at in plan.jobs if Path(plan.receipt(*at)).name not in present[at[0]]}
     asked = _asked(plan, missing)
-    absent = tuple(step for step in PRIVATE if not present[step] and not any(at[0] == step for at in asked))
+    absent = tuple(step for step in MAY_BE_ABSENT if not present[step] and not any(at[0] == step for at in asked))
     earlier = {step: receipts.by_shard(names) for step, names in present.items()}
     due = tuple(_due(root, plan, at, earlier[at[0]].get(at[1], [])) for at in _ordered(plan, asked))
     gaps = tuple(

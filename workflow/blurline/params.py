@@ -161,6 +161,10 @@ class Detect(_Group):
             raise ValueError(f"confidence_of: there is no detector {unknown[0]}, only {', '.join(names)}")
         return self
 
+    def confidence_for(self, detector: str) -> float:
+        """The score from which a box of this detector is blurred unless reviewers reject it."""
+        return self.confidence_of.get(detector, self.confidence)
+
     @property
     def gpus(self) -> int:
         """How many GPUs a job needs, for the scheduler."""
@@ -230,8 +234,8 @@ class Blur(_Group):
     """Making faces unrecognisable; lengths are shares of the face's longer side."""
 
     method: Method = "gaussian"
-    strength: Strength = 0.15
-    cells: Cells = 6
+    strength: Strength = 0.3
+    cells: Cells = 3
     colour: Colour = "mean"
     shape: Shape = "box"
     margin: Extent = 0.1
@@ -251,6 +255,12 @@ class Blur(_Group):
         return self
 
 
+class Recheck(_Group):
+    """Looking at the released images."""
+
+    enabled: bool = True
+
+
 class Release(_Group):
     """What is published."""
 
@@ -267,6 +277,7 @@ class Params(_Group):
     detect: Detect
     review: Review = Review()
     blur: Blur = Blur()
+    recheck: Recheck = Recheck()
     release: Release = Release()
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = "data/performance.json"
-STEPS = ("download", "detect", "merge", "blur")
+STEPS = ("download", "detect", "merge", "blur", "recheck")
 _MEGABYTES = "max_rss"  # as Snakemake names and measures it
 
 

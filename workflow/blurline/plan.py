@@ -25,7 +25,7 @@ from blurline.job import Job
 from blurline.params import Params
 from blurline.receipts import CLOSING
 from blurline.sources import Shard
-from blurline.steps import blur, checksum, detect, download, merge, weights
+from blurline.steps import blur, checksum, detect, download, merge, recheck, weights
 
 # In the order of the flow. Each module says what its key is made of: ALGORITHM_VERSION, PARAMS and READS.
 STEPS: Mapping[str, ModuleType] = {
@@ -34,11 +34,13 @@ STEPS: Mapping[str, ModuleType] = {
     "detect": detect,
     "merge": merge,
     "blur": blur,
+    "recheck": recheck,
     "checksum": checksum,
 }
-SHARDED = ("download", "detect", "merge", "blur")
+SHARDED = ("download", "detect", "merge", "blur", "recheck")
 ABOVE = checksum.READS
 PRIVATE = ("weights", "download", "detect", "merge")  # steps whose output shows the people whom the release protects
+MAY_BE_ABSENT = (*PRIVATE, "recheck")  # steps of which a clone may have nothing, and still verify the rest
 TARGETS = (("checksum", CLOSING), ("blur", CLOSING))  # what the workflow is asked for; a public clone has both
 
 

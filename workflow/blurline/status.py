@@ -132,6 +132,7 @@ def _failures(root: Path, step: str, shard: str, receipt: Receipt) -> dict[tuple
     read: dict[str, tuple[tables.Schema, str, tuple[str, ...]]] = {
         "download": (tables.RAW, "status", ("failed", "quarantined")),
         "blur": (tables.BLURRED, "action", ("withheld", "excluded", "erased")),
+        "recheck": (tables.RECHECK, "status", ("error",)),
     }
     schema, column, fallen = read.get(step, ({}, "", ()))
     if not any(receipt.counts.get(status) for status in fallen):

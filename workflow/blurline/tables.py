@@ -95,6 +95,27 @@ BLURRED: Schema = {
     "outside_db": pl.Float64,
     "regions": pl.List(pl.Struct(dict(REGION))),
 }
+FOUND: Schema = {
+    "region": pl.Int32,
+    "frame": pl.Int32,
+    "x1": pl.Int32,
+    "y1": pl.Int32,
+    "x2": pl.Int32,
+    "y2": pl.Int32,
+    "score": pl.Float32,
+    "label": pl.String,
+    "detector": pl.String,
+}
+"""A box in a released image that lies in a blurred region, whose index in the blurred table is `region`."""
+RECHECK: Schema = {
+    "image_id": pl.String,
+    "sha256_release": pl.String,
+    "status": pl.String,
+    "reason": pl.String,
+    "found": pl.List(pl.Struct(dict(FOUND))),
+    "elsewhere": pl.Int32,
+}
+"""`elsewhere` counts the boxes that lie in no region; null where nobody looked."""
 
 
 BATCH = 1000

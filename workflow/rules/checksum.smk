@@ -6,7 +6,14 @@ rule checksum:
     input:
         [
             ancient(PLAN.receipt(step))
-            for step in ("weights", "download", "detect", "merge", "blur")
+            for step in (
+                "weights",
+                "download",
+                "detect",
+                "merge",
+                "blur",
+                "recheck",
+            )
         ],
     output:
         report(

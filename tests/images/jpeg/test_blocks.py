@@ -18,8 +18,6 @@ def test_a_block_is_touched_if_it_holds_a_changed_pixel(shape: tuple[int, int], 
 def test_neighbours_are_all_eight() -> None:
     touched = np.zeros((5, 6), np.bool_)
     touched[2, 3] = True
-    grown = _with_neighbours(touched, (16, 8))
-    assert grown.shape == (40, 96)
+    grown = _with_neighbours(touched)
     ys, xs = np.nonzero(grown)
-    assert (ys.min(), ys.max(), xs.min(), xs.max()) == (8, 31, 32, 79)
-    assert grown.sum() == 9 * 16 * 8
+    assert (ys.min(), ys.max(), xs.min(), xs.max(), grown.sum()) == (1, 3, 2, 4, 9)

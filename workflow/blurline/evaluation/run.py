@@ -11,6 +11,7 @@ import numpy as np
 
 from blurline import params as params_file
 from blurline.boxes import Box
+from blurline.detectors import ensemble
 from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Picture
 from blurline.errors import BlurlineError
@@ -62,7 +63,7 @@ def run(
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="blurline-evaluation-") as scratch:
         folder = _weights(root, params, Path(scratch))
-        detectors = detect.load(params.detect, folder, threads or len(os.sched_getaffinity(0)))
+        detectors = ensemble.load(params.detect, folder, threads or len(os.sched_getaffinity(0)))
         judged = []
         progress(0, len(drawn))
         for at, one in enumerate(_judged(images, drawn, detectors, params, limits, failed), 1):
@@ -139,7 +140,7 @@ def _judged(
 ) -> Iterator[Judged]:
     asked: deque[tuple[str, int, int]] = deque()
     rules, style = merge.Rules.of(params), blur.style_of(params.blur)
-    for found in detect.look(detectors, _pictures(folder, drawn, limits, asked, failed)):
+    for found in ensemble.look(detectors, _pictures(folder, drawn, limits, asked, failed)):
         path, width, height = asked.popleft()
         row = {"sha256": "", "width": width, "height": height, **detect.outcome("", found)}
         if row["status"] == "ok":

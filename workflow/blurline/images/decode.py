@@ -25,6 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from blurline.boxes import ALL_FRAMES
 from blurline.images import depth, transparency
 from blurline.images import orientation as exif
 from blurline.images.containers import icc, png
@@ -210,6 +211,20 @@ def frames(data: bytes, limits: Limits) -> Iterator[Decoded]:
         yield decoded
 
 
+def numbered(data: bytes, limits: Limits, count: int) -> Iterator[tuple[int, Decoded]]:
+    """The `count` frames of a file with their numbers; -1, which stands for every frame, for the only one.
+
+    Raises
+    ------
+    Undecodable
+        As `load` and `frames`.
+    """
+    if count == 1:
+        yield ALL_FRAMES, load(data, limits)
+    else:
+        yield from enumerate(frames(data, limits))
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
     """The raster of an image without its alpha: uint8, shape (H, W, 3).
 
@@ -337,6 +352,8 @@ def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
 def _profile(image: ImageFile.ImageFile, data: bytes) -> bytes | None:
     if image.format == "PNG":
         return png.read_profile(png.find(data, b"iCCP") or b"")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # in `info`, a page would inherit that of the one before
+        return icc.clean(image.tag_v2.get(TiffImagePlugin.ICCPROFILE))
     return icc.clean(image.info.get("icc_profile"))
 
 

@@ -1,7 +1,7 @@
 """The few lines that people read after a run."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -36,6 +36,7 @@ def summarise(root: Path, plan: Plan) -> str:
         *_reasons(folder / "manifest.parquet", set(left_out)),
         "  the release: data/blurred (shards) and data/release (manifest, SHA256SUMS, metrics)",
     ]
+    lines += _recheck(metrics["recheck"])
     if metrics["images_waiting_for_review"]:
         lines.append(
             f"  {metrics['images_waiting_for_review']} images have boxes near detect.confidence that nobody has looked "
@@ -70,6 +71,19 @@ def failures(logs: Iterable[Path]) -> str:
             "  what is done is kept: mend the cause, and run the same command again",
         ]
     )
+
+
+def _recheck(found: Mapping[str, int]) -> list[str]:
+    """What the detectors still find after the blur; nothing where nothing is blurred."""
+    lines = []
+    if found["regions_checked"]:
+        lines.append(
+            f"  after the blur, the detectors find a face in {found['regions_with_faces']} of "
+            f"{found['regions_checked']} blurred regions, and {found['faces_elsewhere']} elsewhere in these images"
+        )
+    if found["images_not_checked"]:
+        lines.append(f"  {found['images_not_checked']} blurred images not looked at again: data/recheck says why")
+    return lines
 
 
 def _reasons(manifest: Path, outcomes: set[str]) -> list[str]:

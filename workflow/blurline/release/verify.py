@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blurline import receipts
 from blurline.errors import BlurlineError
-from blurline.plan import PRIVATE, STEPS, Plan, folder
+from blurline.plan import MAY_BE_ABSENT, STEPS, Plan, folder
 from blurline.receipts import Receipt
 
 
@@ -29,7 +29,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
     files: int = 0
     receipts: int = 0
-    absent: list[str] = field(default_factory=list)  # private steps of which nothing is here, as in a public clone
+    absent: list[str] = field(default_factory=list)  # steps of which nothing is here, as in a public clone
 
 
 def verify(
@@ -45,7 +45,7 @@ def verify(
     root, plan
         The project and what should be there.
     only
-        One step. Without it all are checked, and private steps of which nothing is here (a public clone) are left out.
+        One step. Without it all are checked, and steps of which nothing is here (a public clone) are left out.
     progress
         Called with (bytes hashed, bytes to hash).
     """
@@ -54,7 +54,7 @@ def verify(
     for step in [only] if only else STEPS:
         here = root / "data" / folder(step)
         names = receipts.files(here) if here.is_dir() else []
-        if not names and not only and step in PRIVATE:
+        if not names and not only and step in MAY_BE_ABSENT:
             report.absent.append(step)
             continue
         found = _receipts(here, names, step, plan, report)

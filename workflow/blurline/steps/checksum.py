@@ -1,6 +1,7 @@
 """checksum: account for every row, check what must hold of a release, and write its manifest and checksums."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from blurline.sources import Shard
 ALGORITHM_VERSION = 3
 FOLDER = "release"
 PARAMS = ("dataset", "release", "review.required", "download.max_failure_rate")
-READS = ("weights", "download", "detect", "merge", "blur")
+READS = ("weights", "download", "detect", "merge", "blur", "recheck")
 
 # Lineage: the key of each step that made a row, by its column in the manifest and the folder of its receipts.
 KEY_COLUMNS = {
@@ -29,6 +30,7 @@ KEY_COLUMNS = {
     "key_detect": "detections",
     "key_merge": "merged",
     "key_blur": "blurred",
+    "key_recheck": "recheck",
 }
 
 
@@ -57,6 +59,7 @@ def run(job: Job) -> None:
         )
     unpinned = sum(shard.unpinned for shard in job.shards)
     metrics = _metrics(manifest, counts, waiting, unpinned)
+    metrics["recheck"] = _rechecked(job, tables_of)
     metrics["duplicates"] = duplicates.count(manifest)
     blurred = {
         f"blurred/{name}": payload["sha256"]
@@ -176,6 +179,42 @@ def check_proofs(blurred: pl.DataFrame) -> None:
             if not proven or (region["full"] < MIN_FULL and region["method"] not in WEAK):
                 at = f"{region['x1']}, {region['y1']}"
                 raise BlurlineError(f"{row['image_id']}: region at {at}: released, and not proven to be blurred")
+
+
+def _rechecked(job: Job, manifests: Mapping[str, pl.DataFrame]) -> dict[str, int]:
+    """What `count_recheck` counts, of all shards."""
+    counts: Counter[str] = Counter()
+    for shard, manifest in manifests.items():
+        recheck = job.input("recheck", shard).table(f"{shard}.parquet", tables.RECHECK)
+        try:
+            counts.update(count_recheck(manifest, recheck))
+        except ValueError as error:
+            raise BlurlineError(
+                f"data/recheck/{shard}.parquet: {error}: run `blurline repair`, then snakemake"
+            ) from None
+    return dict(counts)
+
+
+def count_recheck(manifest: pl.DataFrame, recheck: pl.DataFrame) -> dict[str, int]:
+    """What the detectors found in a shard's released images: figures over those in which something is blurred.
+
+    Raises
+    ------
+    ValueError
+        When these are other images than those that were looked at.
+    """
+    if not manifest.select("image_id", "sha256_release").equals(recheck.select("image_id", "sha256_release")):
+        raise ValueError("not of the released images")
+    looked = manifest.select(blurred=pl.col("regions").list.len()).hstack(recheck).filter(pl.col("blurred") > 0)
+    seen = looked.filter(pl.col("status") == "ok")
+    return {
+        "images_checked": seen.height,
+        "images_not_checked": looked.height - seen.height,
+        "regions_checked": int(seen["blurred"].sum()),
+        "regions_with_faces": int(seen["found"].list.eval(pl.element().struct.field("region")).list.n_unique().sum()),
+        "faces_in_regions": int(seen["found"].list.len().sum()),
+        "faces_elsewhere": int(seen["elsewhere"].sum()),
+    }
 
 
 def check_duplicates(manifest: pl.DataFrame) -> None:

@@ -3,22 +3,19 @@
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 
 from blurline import tables, tars
 from blurline.boxes import ALL_FRAMES, Box, box_id
-from blurline.detectors.yolo import Detection, Detector, Failure, Looks, Picture
+from blurline.detectors import ensemble
+from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 from blurline.images import decode
 from blurline.images.animation import redact as animation
 from blurline.job import Input, Job
-from blurline.params import Detect
 from blurline.receipts import CLOSING
-
-T = TypeVar("T")
 
 ALGORITHM_VERSION = 4
 FOLDER = "detections"
@@ -43,18 +40,14 @@ def run(job: Job) -> None:
     """Run the detectors over the shard's images; one that they cannot judge gets status error, never "no faces"."""
     raw = job.input("raw")
     images = raw.table(f"{job.shard}.parquet", tables.RAW)
-    weights = job.input("weights", CLOSING).receipt.payload
-    models = job.params.detect.models()
-    # A folder of weights (OpenVINO) is a payload of several files with one first part.
-    if {name.split("/", 1)[0] for name in weights} != {model.file_name for model in models}:
-        raise BlurlineError("data/weights: not the weights of params.yaml: run `blurline repair`, then snakemake")
-    detectors = load(job.params.detect, job.root / "data" / "weights", job.threads)
+    ensemble.check(job.params.detect, job.input("weights", CLOSING).receipt.payload)
+    detectors = ensemble.load(job.params.detect, job.root / "data" / "weights", job.threads)
     rows = {row["image_id"]: _row(row) for row in images.iter_rows(named=True)}
     # The detectors answer in the order of the images given, but read ahead of their answers: remember whose turn it is.
     asked: deque[tuple[str, int]] = deque()
     with job.output() as output:
         pictures = _decoded(job, raw, images, rows, asked)
-        for _ in output.track(_judged(look(detectors, pictures), rows, asked), images.height):
+        for _ in output.track(_judged(ensemble.look(detectors, pictures), rows, asked), images.height):
             pass
         if asked:
             raise BlurlineError(f"{job.shard}: the detector answered {len(asked)} images too few: run again")
@@ -62,72 +55,6 @@ def run(job: Job) -> None:
         for status in ("ok", "skipped", "error"):
             output.counts[status] = sum(row["status"] == status for row in rows.values())
         output.counts["boxes"] = sum(len(row["faces"]) for row in rows.values())
-
-
-def load(settings: Detect, folder: Path, threads: int) -> dict[str, Detector]:
-    """The detectors of params.yaml, by name, from a folder with their weights.
-
-    Raises
-    ------
-    BlurlineError
-        As `Detector`.
-    """
-    return {
-        model.name: Detector(
-            folder / model.file_name,
-            model.sha256,
-            looks=Looks(
-                image_sizes=tuple(model.image_sizes),
-                flips=tuple(model.flips),
-                full_size=settings.full_size,
-                tile=settings.tile,
-                turned=settings.turned,
-            ),
-            candidate=settings.candidate,
-            nms_iou=settings.nms_iou,
-            classes=model.classes or None,
-            engine=settings.engine,
-            device=settings.device,
-            precision=settings.precision,
-            threads=threads,
-            batch=settings.batch,
-        )
-        for model in settings.models()
-    }
-
-
-def look(
-    detectors: Mapping[str, Detector], pictures: Iterable[Picture]
-) -> Iterator[dict[str, list[Detection] | Failure]]:
-    """What every detector finds in each picture, by the detector's name, in the order of the pictures."""
-    # Each picture is decoded once; what one detector has read ahead of the others waits in between.
-    streams = tee(pictures, len(detectors))
-    answers = (one.detect(stream) for one, stream in zip(detectors.values(), streams, strict=True))
-    for found in zip(*answers, strict=True):
-        yield dict(zip(detectors, found, strict=True))
-
-
-def tee(items: Iterable[T], readers: int) -> list[Iterator[T]]:
-    """The same items for several readers, each held only until the last of them has taken it.
-
-    `itertools.tee` holds the last 57 that were taken, which are gigabytes of large images.
-    """
-    source = iter(items)
-    ahead: list[deque[T]] = [deque() for _ in range(readers)]
-
-    def stream(mine: deque[T]) -> Iterator[T]:
-        while True:
-            if not mine:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    return
-                for one in ahead:
-                    one.append(item)
-                del item
-            yield mine.popleft()
-
-    return [stream(mine) for mine in ahead]
 
 
 def _judged(
@@ -186,7 +113,7 @@ def _decoded(
             row |= {"status": "skipped", "reason": "several frames are not supported yet"}
             continue
         try:
-            for frame, decoded in _frames(data, limits, row["frames"]):
+            for frame, decoded in decode.numbered(data, limits, row["frames"]):
                 picture = Picture(decode.upright_rgb(decoded), decoded.oriented)
                 asked.append((row["image_id"], frame))
                 yield picture
@@ -194,14 +121,6 @@ def _decoded(
             row |= {"status": "error", "reason": error.reason, "faces": []}
     if ids:
         raise BlurlineError(f"data/raw/{job.shard}.tar: {min(ids)} is missing: download it again")
-
-
-def _frames(data: bytes, limits: decode.Limits, frames: int) -> Iterator[tuple[int, decode.Decoded]]:
-    """The frames of an image with their numbers; -1 stands for the only one."""
-    if frames == 1:
-        yield ALL_FRAMES, decode.load(data, limits)
-    else:
-        yield from enumerate(decode.frames(data, limits))
 
 
 def _row(raw: dict[str, Any]) -> dict[str, Any]:

@@ -373,8 +373,6 @@ def _find(faces: list[_Face], decision: Decision, match_iou: float) -> list[_Fac
     for face in sorted(near, key=lambda face: (face.box.iou(box), face.row["box_id"])):
         if face.box.iou(box) >= match_iou:
             best[face.row["frame"]] = face
-    if decision.frame != ALL_FRAMES and decision.frame in best:  # rather than one that is in all frames
-        return [best[decision.frame]]
     return list(best.values())
 
 

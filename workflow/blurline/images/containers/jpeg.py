@@ -19,6 +19,27 @@ _ICC = b"ICC_PROFILE\0"
 _LONGEST = 65533  # bytes of payload in one segment
 
 
+def head(data: bytes, orientation: int, keep_safe: bool) -> bytes:
+    """The start of the JPEG that `strip` makes, up to where tables and frame begin."""
+    at, found = 2, list[tuple[int, bytes]]()
+    while True:
+        marker, at = _marker(data, at)
+        if marker in (SOS, EOI):
+            return _head(found, orientation, keep_safe)
+        payload, at = _payload(data, at)
+        found.append((marker, payload))
+
+
+def picture(data: bytes) -> bytes:
+    """What follows the application segments that a JPEG begins with."""
+    at = 2
+    while True:
+        marker, begin = _marker(data, at)
+        if not APP0 <= marker <= APP15:
+            return data[at:]
+        _, at = _payload(data, begin)
+
+
 def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
     """The JPEG with tables, frame, scans, colour transform and orientation; if safe ones are kept, density and profile.
 
@@ -26,8 +47,7 @@ def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
     """
     if data[:2] != b"\xff\xd8":
         raise _damaged()
-    jfif = adobe = None
-    profile: list[bytes] = []
+    found: list[tuple[int, bytes]] = []
     body: list[bytes] = []
     frames = scans = restart = 0
     at = 2
@@ -36,44 +56,48 @@ def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
         if marker == EOI:
             break
         payload, at = _payload(data, at)
-        if marker == APP0 and payload[:5] == b"JFIF\0" and jfif is None:
-            jfif = _jfif(payload, keep_safe)
-        elif marker == APP14 and payload[:5] == b"Adobe" and adobe is None:
-            adobe = _adobe(payload)
-        elif marker == APP2 and payload.startswith(_ICC) and not scans:
-            profile.append(payload)
-        elif APP0 <= marker <= APP15 or marker == COM:
+        if APP0 <= marker <= APP15 or marker == COM:
+            if marker != APP2 or not scans:
+                found.append((marker, payload))
             continue
-        elif marker in FRAMES or marker in _CHECKS:
-            if marker in FRAMES:
-                frames += 1
-                _check_frame(payload)
-            else:
-                _CHECKS[marker](payload)
-            if marker == DRI:
-                (restart,) = struct.unpack(">H", payload)
-            body.append(_segment(marker, payload))
-            if marker == SOS:
-                end = _scan_end(data, at, restart)
-                body.append(data[at:end])
-                at = end
-                scans += 1
-        else:
+        if marker not in FRAMES and marker not in _CHECKS:
             raise CannotRelease("JPEG variant not supported")
+        if marker in FRAMES:
+            frames += 1
+            _check_frame(payload)
+        else:
+            _CHECKS[marker](payload)
+        if marker == DRI:
+            (restart,) = struct.unpack(">H", payload)
+        body.append(_segment(marker, payload))
+        if marker == SOS:
+            end = _scan_end(data, at, restart)
+            body.append(data[at:end])
+            at = end
+            scans += 1
         if frames > 1 or (scans and not frames):
             raise _damaged()
     if frames != 1 or not scans:
         raise _damaged()
+    return b"".join([_head(found, orientation, keep_safe), *body, b"\xff\xd9"])
+
+
+def _head(found: list[tuple[int, bytes]], orientation: int, keep_safe: bool) -> bytes:
+    """What a JPEG may begin with, of the application segments found in it."""
+    jfif = next(
+        (_jfif(payload, keep_safe) for marker, payload in found if marker == APP0 and payload[:5] == b"JFIF\0"), None
+    )
+    adobe = next((_adobe(payload) for marker, payload in found if marker == APP14 and payload[:5] == b"Adobe"), None)
     head = [b"\xff\xd8"]
     if jfif is not None:
         head.append(_segment(APP0, jfif))
     if orientation != exif.UPRIGHT:
         head.append(_segment(APP1, exif.PREFIX + exif.minimal(orientation)))
     if keep_safe:
-        head += _profile_segments(profile)
+        head += _profile_segments([payload for marker, payload in found if marker == APP2 and payload.startswith(_ICC)])
     if adobe is not None:
         head.append(_segment(APP14, adobe))
-    return b"".join([*head, *body, b"\xff\xd9"])
+    return b"".join(head)
 
 
 def _damaged() -> CannotRelease:

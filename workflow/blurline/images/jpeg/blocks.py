@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from blurline.images import codecs
 from blurline.images.containers import Metadata
@@ -16,10 +17,22 @@ SAMPLING = "JPEG sampling with faces is not supported yet"
 
 @dataclass(frozen=True)
 class Written:
-    """A JPEG with some blocks replaced, and which pixels these reach when a decoder smooths chroma: bool (H, W)."""
+    """A JPEG with some blocks replaced, and where: cells of (width, height) pixels, bool (down, across).
+
+    A cell is one block of the coarsest component. The cells around a replaced block are among them, as decoders smooth
+    chroma over its edges.
+    """
 
     data: bytes
+    cell: tuple[int, int]
     reached: np.ndarray
+
+    def kept(self, before: np.ndarray, after: np.ndarray) -> bool:
+        """Whether all pixels outside of these cells are equal: both uint8 (H, W[, C]), as stored."""
+        height, width = before.shape[:2]
+        differs = (before != after).reshape(height, -1)
+        planes = differs.shape[1] // width
+        return not (_touched(differs, (self.cell[0] * planes, self.cell[1])) & ~self.reached).any()
 
 
 def replace(
@@ -57,9 +70,8 @@ def replace(
         touched = _touched(changed, cell)
         changes.append((touched, _component(pixels, touched, index, source, (across, down))))
     picture = libjpeg.replace(data, geometry, changes, coding.progressive)
-    head, _ = _split(container.strip(data, source.info.orientation, metadata == "keep-safe"))
-    _, body = _split(picture)
-    return Written(head + body, _with_neighbours(_touched(changed, coarsest), coarsest)[:height, :width])
+    result = container.head(data, source.info.orientation, metadata == "keep-safe") + container.picture(picture)
+    return Written(result, coarsest, _with_neighbours(_touched(changed, coarsest)))
 
 
 def _touched(changed: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
@@ -73,15 +85,15 @@ def _touched(changed: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     return np.asarray(rows.reshape(rows.shape[0], -1, cell_width // dct.SIDE).any(axis=2))
 
 
-def _with_neighbours(touched: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
-    """These cells and those around them, in pixels: bool (H, W) or a little larger."""
+def _with_neighbours(touched: np.ndarray) -> np.ndarray:
+    """These cells and those around them: bool, the same shape."""
     grown = touched.copy()
     grown[1:] |= touched[:-1]
     grown[:-1] |= touched[1:]
     once = grown.copy()
     grown[:, 1:] |= once[:, :-1]
     grown[:, :-1] |= once[:, 1:]
-    return grown.repeat(cell[1], axis=0).repeat(cell[0], axis=1)
+    return grown
 
 
 def _component(
@@ -111,12 +123,7 @@ def _plane(window: np.ndarray, index: int, source: Decoded) -> np.ndarray:
     if window.shape[2] == 4 and (index == 3 or not source.image.info.get("adobe_transform")):
         return 255 - window[:, :, index]  # Pillow inverts CMYK, as Adobe stores it, whoever wrote it
     # The first three planes of YCCK are those of an RGB picture, and inverted once more on the way to CMYK.
-    return window[:, :, index] if codecs.jpeg_coding(source.image).rgb else dct.ycc(window[:, :, :3], index)
-
-
-def _split(stripped: bytes) -> tuple[bytes, bytes]:
-    """A stripped JPEG, cut where its application segments end."""
-    at = 2
-    while 0xE0 <= stripped[at + 1] <= 0xEF:
-        at += 2 + int.from_bytes(stripped[at + 2 : at + 4])
-    return stripped[:at], stripped[at:]
+    if codecs.jpeg_coding(source.image).rgb:
+        return window[:, :, index]
+    colours = Image.frombytes("RGB", window.shape[1::-1], np.ascontiguousarray(window[:, :, :3]).tobytes())
+    return np.asarray(colours.convert("YCbCr").getchannel(index))

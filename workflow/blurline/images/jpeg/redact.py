@@ -45,7 +45,7 @@ def redact(
     if codecs.jpeg_coding(again.image) != coding:
         raise CannotRelease("JPEG coding could not be kept")
     released = np.asarray(again.image)
-    if not proof.equal(released, stored, ~written.reached):
+    if not written.kept(stored, released):
         raise CannotRelease(proof.DIFFERS)
     after = exif.to_displayed(released, turn)
     proofs = proof.prove(before, intended, after, regions, proof.jpeg_tolerance(coding), lossless=False)

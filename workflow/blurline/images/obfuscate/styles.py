@@ -14,7 +14,7 @@ MEAN = "mean"
 MIN_ELLIPSE_MARGIN = 0.1
 """With less margin, an ellipse would leave more than a twentieth of a square box clear."""
 
-_STRONGEST = 0.6  # a Gaussian beyond this strength is hardly other than one colour
+_STRONGEST = 0.3  # beyond, a Gaussian hides less than one colour does, and changes the picture as much
 _FEWEST = 2
 
 
@@ -54,7 +54,7 @@ class BlurStyle:
     margin: float
     feather: float
     shape: str = "box"
-    cells: int = 6
+    cells: int = 3
     colour: str = MEAN
     classes: Mapping[str, "BlurStyle"] = field(default_factory=dict, hash=False)
 
