@@ -164,6 +164,7 @@ def table_profile(secret: bytes = b"SECRET") -> bytes:
         b"vcgt": b"vcgt" + bytes(4) + secret,
         b"rXYZ": b"text" + bytes(4) + secret,
         b"PRIV": secret * 3,
+        b"SERI": b"curv" + bytes(4) + struct.pack(">I", len(secret)) + secret * 2,
     }
     header = bytearray(128)
     header[4:8], header[8:12], header[12:24] = secret[:4], b"\2\x40\0\0", b"scnrRGB Lab "

@@ -208,3 +208,31 @@ def test_widening() -> None:
         assert wide[0] == 0
         assert wide[255] == (1 << (8 + bits)) - 1
         assert np.array_equal(wide >> bits, eight)
+
+
+def interlaced(samples: np.ndarray) -> bytes:
+    """An RGB PNG in Adam7's seven passes, without filters."""
+    height, width, _ = samples.shape
+    passes = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
+    bits = 8 * samples.itemsize
+    rows = b"".join(
+        b"\0" + row.astype(samples.dtype.newbyteorder(">")).tobytes()
+        for x, dx, y, dy in passes
+        for row in samples[y::dy, x::dx]
+    )
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 1)
+    parts = [png_chunk(b"IHDR", header), png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")]
+    return png.SIGNATURE + b"".join(parts)
+
+
+@pytest.mark.parametrize("targets", [[], TARGETS], ids=["no faces", "faces"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_interlaced(bits: int, targets: list[Target]) -> None:
+    samples = photo() if bits == 8 else deep(3)
+    data = interlaced(samples)
+    assert np.array_equal(read_png(data), samples)
+    result = redact(data, targets, STYLE, LIMITS)
+    where = touched(result.regions, 160, 120)
+    assert np.array_equal(read_png(result.data)[~where], samples[~where])
+    assert where.any() == bool(targets)
+    assert (result.data == data) is not bool(targets)
