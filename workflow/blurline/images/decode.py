@@ -168,6 +168,26 @@ def load(data: bytes, limits: Limits) -> Decoded:
             return _loaded(image, data, _count(image), deep=True)
 
 
+def header(data: bytes, limits: Limits) -> Decoded:
+    """What a JPEG's header says; ``image`` is open, but no pixel of it is decoded.
+
+    Raises
+    ------
+    Undecodable
+        When it is no JPEG, or its header cannot be read, or says more than the limits allow.
+    """
+    with _pillow(limits):
+        image = _opened(data, limits)
+        if image.format != "JPEG":
+            raise Undecodable(NOT_SUPPORTED)
+        with _as_undecodable(UNREADABLE):
+            said = _orientation(image, data)
+            orientation = said or exif.UPRIGHT
+            size = image.size[::-1] if exif.swaps_axes(orientation) else image.size
+            info = ImageInfo("JPEG", image.mode, *size, 1, orientation)
+            return Decoded(info, image, 8, _profile(image, data), said is not None)
+
+
 def frames(data: bytes, limits: Limits) -> Iterator[Decoded]:
     """Every frame as a viewer shows it: put together with what the frames before have left, one after the other.
 

@@ -11,8 +11,10 @@ from blurline.images import codecs, containers, decode, palette, proof, raster
 from blurline.images import orientation as exif
 from blurline.images.animation import redact as animation
 from blurline.images.containers import Metadata, webp
+from blurline.images.containers import jpeg as container
 from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
+from blurline.images.jpeg.clean import clean
 from blurline.images.jpeg.redact import redact as redact_jpeg
 from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, stronger, touched
 from blurline.images.proof import DIFFERS, TooWeak
@@ -45,6 +47,8 @@ def redact(
     CannotRelease
         When no safe release of this kind of image exists yet, or the result is not what it should be.
     """
+    if not targets and data.startswith(container.START):
+        return clean(data, limits, metadata)
     source = decode.load(data, limits)
     while True:
         try:
@@ -89,7 +93,7 @@ def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata)
     modes = {decoded.image.mode.replace("I;16B", "I;16") for decoded in (source, again)}
     if (intended is before and len(modes) > 1) or not _equal(raster.of(again), intended):
         raise CannotRelease(DIFFERS)
-    return Redacted(result, [], outside=Outside.COEFFICIENTS if info.format == "JPEG" else Outside.PIXELS)
+    return Redacted(result, [], outside=Outside.PIXELS)
 
 
 def _blurred(

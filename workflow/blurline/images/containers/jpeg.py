@@ -7,6 +7,8 @@ from blurline.images import orientation as exif
 from blurline.images.containers import icc
 from blurline.images.errors import CannotRelease
 
+START = b"\xff\xd8\xff"
+"""What every JPEG begins with."""
 SOI, EOI, SOS, DQT, DHT, DAC, DRI, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD, 0xFE
 APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 # Baseline, extended and progressive, with Huffman or arithmetic coding: what libjpeg-turbo decodes to 8 bits.
@@ -45,6 +47,23 @@ def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
 
     Nothing else stays: what follows the end, such as the further pictures of an MPO, goes too.
     """
+    found, picture = _parts(data)
+    return _head(found, orientation, keep_safe) + picture
+
+
+def body(data: bytes) -> bytes:
+    """Tables, frame, scans and the end: what `strip` keeps as it is, in its order."""
+    return _parts(data)[1]
+
+
+def _parts(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """The application segments and comments that a JPEG holds, and everything else.
+
+    Raises
+    ------
+    CannotRelease
+        When the segments are damaged, or of a kind that is not decoded here.
+    """
     if data[:2] != b"\xff\xd8":
         raise _damaged()
     found: list[tuple[int, bytes]] = []
@@ -79,7 +98,7 @@ def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
             raise _damaged()
     if frames != 1 or not scans:
         raise _damaged()
-    return b"".join([_head(found, orientation, keep_safe), *body, b"\xff\xd9"])
+    return found, b"".join([*body, b"\xff\xd9"])
 
 
 def _head(found: list[tuple[int, bytes]], orientation: int, keep_safe: bool) -> bytes:
