@@ -22,7 +22,9 @@ from blurline.detectors.hashing import weights_digest
 from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
 from blurline.fetch import FetchFailed
-from blurline.images.isolated import CRASHED, Worker
+from blurline.images.decode import Limits
+from blurline.images.facts import Facts, facts
+from blurline.images.isolated import CRASHED, Worker, Workers
 from blurline.images.results import Redacted
 from blurline.params import Download, Model
 from blurline.receipts import CLOSING, files
@@ -140,7 +142,6 @@ def sha(data: bytes) -> str:
 
 
 def decide(raw: dict[str, Any], merged: dict[str, Any], data: bytes | None) -> tuple[str, str, bytes | None]:
-    from blurline.images.decode import Limits
     from blurline.params import Blur
 
     row, released = blur.release(raw, merged, data, blur.style_of(Blur()), Limits(10**7, 10**7))
@@ -179,7 +180,6 @@ def test_every_image_has_one_outcome_and_fails_closed(photograph: bytes) -> None
 def test_a_region_says_how_it_was_blurred(
     photograph: bytes, changes: dict[str, Any], want: dict[str, Any], tmp_path: Path
 ) -> None:
-    from blurline.images.decode import Limits
     from blurline.params import Blur
 
     face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "label": "face", "frame": -1, "blur": True}
@@ -243,7 +243,6 @@ def test_a_crash_over_one_image_costs_that_image(photograph: bytes) -> None:
 
 
 def test_regions_know_their_frame() -> None:
-    from blurline.images.decode import Limits
     from blurline.params import Blur
 
     face = {"x1": 50, "y1": 60, "x2": 120, "y2": 140, "label": "face", "blur": True}
@@ -293,6 +292,18 @@ def test_names_may_lie_and_stay() -> None:
         merged = merged_row(data, image_id="n/x.JPEG", faces=faces)
         _, bare = blur.release(raw, merged, data, STYLE, LIMITS, metadata="strip")
         assert b"pHYs" not in (bare or b"pHYs")
+
+
+def test_a_crash_over_an_image_that_arrived_quarantines_it(photograph: bytes) -> None:
+    with Workers() as workers:
+
+        def crash(data: bytes, limits: Limits) -> Facts:
+            return workers.call(ctypes.string_at, 0)  # type: ignore[return-value]
+
+        row = download.record("a.jpg", "x", "", photograph, Download(), crash)
+        assert (row["status"], row["reason"], row["member"]) == ("quarantined", CRASHED, "a.jpg")
+        row = download.record("a.jpg", "x", "", photograph, Download(), lambda *given: workers.call(facts, *given))
+        assert (row["status"], row["format"]) == ("ok", "JPEG")
 
 
 def test_other_bytes_than_those_detected_stop_the_run(photograph: bytes) -> None:

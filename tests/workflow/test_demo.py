@@ -70,6 +70,6 @@ def test_the_reference_is_that_of_the_lock() -> None:
     from blurline import plan
 
     planned = plan.load(TOP)
-    for step in ("detect", "blur"):
+    for step in ("detect", "blur", "recheck"):
         name = Path(planned.receipt(step, "demo-00000")).name
         assert (REFERENCE / plan.folder(step) / name).is_file(), "dvc.lock and tests/reference are of another release"

@@ -92,6 +92,33 @@ class Worker:
         self._process = self._pipe = None
 
 
+class Workers:
+    """One worker for each thread that calls."""
+
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory, self._mine, self._all = memory, threading.local(), list[Worker]()
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `Worker.call`."""
+        worker: Worker | None = getattr(self._mine, "worker", None)
+        if worker is None:
+            worker = self._mine.worker = Worker(self._memory)
+            self._all.append(worker)
+        return worker.call(function, *args, **kwargs)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._all:
+            worker.close()
+
+
+def room(max_pixels: int) -> int:
+    """Bytes of address space for work on one image: what Python and its libraries map, and copies of its pixels."""
+    return (2 << 30) + 64 * max_pixels
+
+
 def apart(function: Callable[P, T]) -> Callable[P, T]:
     """A function that runs in a child process, wherever it is called from; in a worker's child it runs in place."""
 

@@ -9,7 +9,7 @@ from blurline.errors import BlurlineError
 from blurline.images import CannotRelease
 from blurline.images.containers import Metadata
 from blurline.images.decode import Limits, Undecodable
-from blurline.images.isolated import Worker
+from blurline.images.isolated import Worker, room
 from blurline.images.obfuscate import BlurStyle, Target
 from blurline.images.redact import redact
 from blurline.images.results import Redacted
@@ -45,7 +45,11 @@ def run(job: Job) -> None:
     limits = Limits(job.params.download.max_bytes, job.params.download.max_pixels)
     style = style_of(job.params.blur)
     rows = []
-    with job.output() as output, tars.Writer(output.path(f"{job.shard}.tar")) as tar, Worker(_room(limits)) as worker:
+    with (
+        job.output() as output,
+        tars.Writer(output.path(f"{job.shard}.tar")) as tar,
+        Worker(room(limits.max_pixels)) as worker,
+    ):
         pairs = zip(images.iter_rows(named=True), merged.iter_rows(named=True), strict=True)
         for image, faces in output.track(pairs, images.height):
             # The tar holds the rows with status ok, in their order.
@@ -58,11 +62,6 @@ def run(job: Job) -> None:
         for action in tables.OUTCOMES:
             output.counts[action] = sum(row["action"] == action for row in rows)
         output.counts["regions"] = sum(len(row["regions"]) for row in rows)
-
-
-def _room(limits: Limits) -> int:
-    """Bytes of address space for the work on one image: what Python and its libraries map, and copies of its pixels."""
-    return (2 << 30) + 64 * limits.max_pixels
 
 
 def style_of(params: Blur) -> BlurStyle:

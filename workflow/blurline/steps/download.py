@@ -21,8 +21,9 @@ import polars as pl
 from blurline import receipts, sources, tables, tars
 from blurline.errors import BlurlineError
 from blurline.fetch import Fetched, Fetcher, FetchFailed
-from blurline.images import decode
-from blurline.images.likeness import perceptual_hash
+from blurline.images import CannotRelease, decode
+from blurline.images.facts import Facts, facts
+from blurline.images.isolated import Workers, room
 from blurline.job import Input, Job, Output
 from blurline.params import Download
 
@@ -73,16 +74,21 @@ def run(job: Job) -> None:
     manifest = job.rows.rows.select("image_id", "url", "sha256")
     outcomes: Counter[tuple[str, str]] = Counter()
 
-    def check(item: tuple[Wanted, Fetched | FetchFailed | Kept]) -> tuple[dict[str, Any], bytes | FetchFailed]:
-        (image_id, url, pinned), one = item
-        data = one if isinstance(one, FetchFailed) else one.body.take() if isinstance(one, Fetched) else one.data
-        if isinstance(one, Fetched) and one.setbacks:
-            print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
-        return record(image_id, url, pinned, data, settings) | answer(one), data
-
     with job.output() as output, ExitStack() as stack:
         tar = Tars(output, job.shard, stack)
+        workers = stack.enter_context(Workers(room(settings.max_pixels)))
         pool = stack.enter_context(ThreadPoolExecutor(job.threads))
+
+        def check(item: tuple[Wanted, Fetched | FetchFailed | Kept]) -> tuple[dict[str, Any], bytes | FetchFailed]:
+            (image_id, url, pinned), one = item
+            data = one if isinstance(one, FetchFailed) else one.body.take() if isinstance(one, Fetched) else one.data
+            if isinstance(one, Fetched) and one.setbacks:
+                print(f"{image_id}: arrived after {', '.join(one.setbacks)}", file=sys.stderr)
+            return record(image_id, url, pinned, data, settings, look) | answer(one), data
+
+        def look(data: bytes, limits: decode.Limits) -> Facts:
+            return workers.call(facts, data, limits)
+
         fetcher = stack.enter_context(Fetcher(base, settings, output.scratch("arriving")))
         had = kept(job)
         asked = manifest.filter(~pl.col("image_id").is_in(had.keys()))
@@ -182,8 +188,18 @@ def answer(found: Fetched | FetchFailed | Kept) -> dict[str, Any]:
     }
 
 
-def record(image_id: str, url: str, pinned: str, data: bytes | FetchFailed, settings: Download) -> dict[str, Any]:
-    """The row of the raw table for one image: status ok, failed (no right bytes) or quarantined (no image in them)."""
+def record(
+    image_id: str,
+    url: str,
+    pinned: str,
+    data: bytes | FetchFailed,
+    settings: Download,
+    look: Callable[[bytes, decode.Limits], Facts] = facts,
+) -> dict[str, Any]:
+    """The row of the raw table for one image: status ok, failed (no right bytes) or quarantined (no image in them).
+
+    ``look`` decodes it: in a worker, so that native code that crashes over an image costs no more than that one.
+    """
     row: dict[str, Any] = dict.fromkeys(tables.RAW)
     row |= {"image_id": image_id, "url": url, "member": None, "reason": ""}
     if isinstance(data, FetchFailed):
@@ -193,13 +209,12 @@ def record(image_id: str, url: str, pinned: str, data: bytes | FetchFailed, sett
     if pinned and sha256 != pinned:
         return row | {"status": "failed", "reason": "wrong sha256"}
     try:
-        decoded = decode.load(data, decode.Limits(settings.max_bytes, settings.max_pixels))
-    except decode.Undecodable as error:
+        image, phash = look(data, decode.Limits(settings.max_bytes, settings.max_pixels))
+    except (decode.Undecodable, CannotRelease) as error:
         return row | {"status": "quarantined", "reason": error.reason, "member": sources.member(image_id, "")}
-    image = decoded.info
     return row | {
         "status": "ok",
-        "phash": perceptual_hash(decoded),
+        "phash": phash,
         "member": sources.member(image_id, EXTENSIONS[image.format]),
         "format": image.format,
         "mode": image.mode,
