@@ -74,6 +74,15 @@ def test_a_call_that_hangs_is_ended() -> None:
         assert worker.call(doubled, 1) == 2
 
 
+def test_a_worker_is_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with Worker() as worker:
+        assert worker.call(os.getenv, "OMP_NUM_THREADS") == worker.call(os.getenv, "OPENBLAS_NUM_THREADS") == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 def test_memory_is_bounded() -> None:
     with Worker(memory=2 << 30) as worker:
         assert worker.call(fill, 1 << 20) == 1

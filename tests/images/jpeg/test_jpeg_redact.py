@@ -123,12 +123,15 @@ def test_the_black_plane_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     flat = np.full((512, 512), 30, np.uint8)
     picture = Image.merge("CMYK", [Image.fromarray(plane) for plane in (flat, flat, flat, astronaut()[:, :, 0])])
     data = saved(picture, "JPEG", quality=90)
-    real = blocks._component
+    real = blocks._Colours.plane
 
-    def forgetful(pixels: np.ndarray, touched: np.ndarray, index: int, *rest: Any) -> np.ndarray:
-        return real(np.asarray(rest[0].image) if index == 3 else pixels, touched, index, *rest)
+    def forgetful(colours: Any, index: int, window: tuple[int, int, int, int]) -> np.ndarray:
+        plane = real(colours, index, window)
+        left, top = window[:2]
+        return before[top : top + plane.shape[0], left : left + plane.shape[1]] if index == 3 else plane
 
-    monkeypatch.setattr(blocks, "_component", forgetful)
+    before = 255 - np.asarray(decode.load(data, LIMITS).image)[:, :, 3]
+    monkeypatch.setattr(blocks._Colours, "plane", forgetful)
     with pytest.raises(CannotRelease, match=f"^{proof.DIFFERS}$"):
         redact(data, [Target(*FACE)], STYLE, LIMITS)
 

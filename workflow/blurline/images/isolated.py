@@ -3,10 +3,12 @@
 import atexit
 import functools
 import multiprocessing
+import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
@@ -80,7 +82,8 @@ class Worker:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs, self._memory), daemon=True)
-            self._process.start()
+            with _one_thread():
+                self._process.start()
             theirs.close()
         return self._pipe
 
@@ -90,6 +93,26 @@ class Worker:
             self._process.kill()
             self._process.join()
         self._process = self._pipe = None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have libraries of processes started meanwhile use one thread: that is what a worker is."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    with _environment:
+        before = {name: os.environ.get(name) for name in names}
+        os.environ.update(dict.fromkeys(names, "1"))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+_environment = threading.Lock()
 
 
 class Workers:

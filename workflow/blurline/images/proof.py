@@ -88,19 +88,24 @@ def prove(
     for region in regions:
         core, mask = np.s_[region.y1 : region.y2, region.x1 : region.x2], region.core_mask()
         error = np.abs(after[core].astype(np.int16) - intended[core])
-        if error[mask].mean() > tolerance:
+        if _of(error, mask).mean() > tolerance:
             raise CannotRelease(DIFFERS)
         shown = _widest(error) <= allowed
-        if shown[mask].mean() < MIN_FULL:
+        if _of(shown, mask).mean() < MIN_FULL:
             raise CannotRelease(DIFFERS)
         left = _left(before[core], after[core], mask)
         if _visible(left) and left.share > _left(before[core], intended[core], mask).share + _EXTRA_DETAIL:
             raise CannotRelease(DIFFERS)
         if _visible(left) and left.share > MAX_RESIDUAL:
             raise TooWeak
-        full = (shown & strong[core])[mask].mean()
+        full = _of(shown & strong[core], mask).mean()
         proofs.append(Proof(round(float(full), 4), round(left.share, 4)))
     return proofs
+
+
+def _of(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The values where the mask, bool (H, W), says so."""
+    return values if mask.all() else values[mask]
 
 
 def _visible(left: Residual) -> bool:

@@ -58,6 +58,7 @@ def replace(
     """
     coding = codecs.jpeg_coding(source.image)
     height, width = changed.shape
+    colours = _Colours(pixels, source, coding)
     geometry, changes = [], []
     coarsest = (dct.SIDE, dct.SIDE)
     for index, (share_across, share_down) in enumerate(coding.sampling):
@@ -68,7 +69,7 @@ def replace(
         coarsest = max(coarsest[0], cell[0]), max(coarsest[1], cell[1])
         geometry.append(libjpeg.Geometry(-(-width // cell[0]), -(-height // cell[1])))
         touched = _touched(changed, cell)
-        changes.append((touched, _component(pixels, touched, index, source, (across, down))))
+        changes.append((touched, _component(colours, touched, index, coding)))
     picture = libjpeg.replace(data, geometry, changes, coding.progressive)
     result = container.head(data, source.info.orientation, metadata == "keep-safe") + container.picture(picture)
     return Written(result, coarsest, _with_neighbours(_touched(changed, coarsest)))
@@ -96,34 +97,46 @@ def _with_neighbours(touched: np.ndarray) -> np.ndarray:
     return grown
 
 
-def _component(
-    pixels: np.ndarray, touched: np.ndarray, index: int, source: Decoded, share: tuple[int, int]
-) -> np.ndarray:
+def _component(colours: "_Colours", touched: np.ndarray, index: int, coding: codecs.JpegCoding) -> np.ndarray:
     """New coefficients for the touched blocks of one component, in their order: int16 (N, 64)."""
     if not touched.any():
         return np.empty((0, libjpeg.BLOCK), np.int16)
-    across, down = share
+    across, down = (share.denominator for share in coding.sampling[index])
     rows, columns = (np.flatnonzero(touched.any(axis=axis)) for axis in (1, 0))
     top, left = rows[0], columns[0]
     cell_height, cell_width = dct.SIDE * down, dct.SIDE * across
-    window = pixels[
-        top * cell_height : (rows[-1] + 1) * cell_height, left * cell_width : (columns[-1] + 1) * cell_width
-    ]
+    right, bottom = (columns[-1] + 1) * cell_width, (rows[-1] + 1) * cell_height
+    window = colours.plane(index, (left * cell_width, top * cell_height, right, bottom))
     # Beyond the picture's edge, its last row and column go on, as encoders do it.
     short = -window.shape[0] % cell_height, -window.shape[1] % cell_width
-    plane = np.pad(_plane(window, index, source), ((0, short[0]), (0, short[1])), mode="edge")
-    new = dct.transformed(dct.reduced(plane, across, down), np.array(codecs.jpeg_coding(source.image).tables[index]))
-    return np.asarray(new[touched[top : rows[-1] + 1, left : columns[-1] + 1]])
+    plane = np.pad(window, ((0, short[0]), (0, short[1])), mode="edge")
+    samples = dct.reduced(plane, across, down)
+    blocks = samples.reshape(samples.shape[0] // dct.SIDE, dct.SIDE, -1, dct.SIDE).swapaxes(1, 2)
+    wanted = blocks[touched[top : rows[-1] + 1, left : columns[-1] + 1]]
+    return dct.transformed(wanted.reshape(-1, libjpeg.BLOCK), np.array(coding.tables[index]))
 
 
-def _plane(window: np.ndarray, index: int, source: Decoded) -> np.ndarray:
-    """Samples of a component at full resolution: uint8 (H, W)."""
-    if window.ndim == 2:
-        return window
-    if window.shape[2] == 4 and (index == 3 or not source.image.info.get("adobe_transform")):
-        return 255 - window[:, :, index]  # Pillow inverts CMYK, as Adobe stores it, whoever wrote it
-    # The first three planes of YCCK are those of an RGB picture, and inverted once more on the way to CMYK.
-    if codecs.jpeg_coding(source.image).rgb:
-        return window[:, :, index]
-    colours = Image.frombytes("RGB", window.shape[1::-1], np.ascontiguousarray(window[:, :, :3]).tobytes())
-    return np.asarray(colours.convert("YCbCr").getchannel(index))
+class _Colours:
+    """Pixels as the samples of a JPEG's components, at full resolution; a window is converted once for all of them."""
+
+    def __init__(self, pixels: np.ndarray, source: Decoded, coding: codecs.JpegCoding) -> None:
+        self._pixels, self._rgb = pixels, coding.rgb
+        self._ycck = bool(source.image.info.get("adobe_transform"))
+        self._window: tuple[int, int, int, int] | None = None
+        self._converted = Image.new("YCbCr", (1, 1))
+
+    def plane(self, index: int, window: tuple[int, int, int, int]) -> np.ndarray:
+        """A component's samples in a window (left, top, right, bottom), as far as there are any: uint8 (H, W)."""
+        left, top, right, bottom = window
+        here = self._pixels[top:bottom, left:right]
+        if here.ndim == 2:
+            return here
+        if here.shape[2] == 4 and (index == 3 or not self._ycck):
+            return 255 - here[:, :, index]  # Pillow inverts CMYK, as Adobe stores it, whoever wrote it
+        if self._rgb:
+            return here[:, :, index]
+        if window != self._window:
+            # The first three planes of YCCK are those of an RGB picture, and inverted once more on the way to CMYK.
+            rgb = Image.fromarray(np.ascontiguousarray(here[:, :, :3]))
+            self._window, self._converted = window, rgb.convert("YCbCr")
+        return np.asarray(self._converted.getchannel(index))

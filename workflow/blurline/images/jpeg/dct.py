@@ -9,12 +9,13 @@ SIDE = 8  # samples
 _SCALE = 1 << 18  # of each of the transform's two passes
 _CENTRE = 128
 
-# Rows are the basis functions C(u)/2 · cos((2x + 1)uπ/16), times _SCALE.
+# Rows are the basis functions C(u)/2 · cos((2x + 1)uπ/16), times _SCALE, in whole numbers.
 _BASIS = np.rint(
     _SCALE
     * np.cos(np.outer(np.arange(SIDE), 2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE))
     * np.where(np.arange(SIDE) == 0, np.sqrt(1 / SIDE), 0.5)[:, None]
 )
+_BOTH = np.kron(_BASIS, _BASIS).T  # of a block as 64 samples, down and across at once
 
 
 def reduced(plane: np.ndarray, across: int, down: int) -> np.ndarray:
@@ -28,29 +29,21 @@ def reduced(plane: np.ndarray, across: int, down: int) -> np.ndarray:
     return np.asarray((sums + count // 2) // count)
 
 
-def transformed(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Quantised coefficients of a plane.
+def transformed(blocks: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Quantised coefficients of blocks.
 
     Parameters
     ----------
-    plane
-        Samples 0 to 255: int64, shape (8·down, 8·across).
+    blocks
+        Samples 0 to 255: integers, shape (N, 64), row by row.
     table
         Quantisation table: 64 steps in natural order.
 
     Returns
     -------
-    int16, shape (down, across, 64), natural order.
+    int16, shape (N, 64), natural order.
     """
-    down, across = plane.shape[0] // SIDE, plane.shape[1] // SIDE
     # Whole numbers below 2⁵³ stay exact in whatever order they are added up, and floats are quicker than integers.
-    centred = (plane - _CENTRE).astype(np.float64)
-    rows = _BASIS @ centred.reshape(down, SIDE, across * SIDE)
-    scaled = rows.reshape(-1, SIDE) @ _BASIS.T
+    scaled = (blocks - _CENTRE).astype(np.float64) @ _BOTH
     # A quotient is rounded as IEEE 754 says, hence everywhere alike.
-    quantised = np.rint(scaled.reshape(down, SIDE, across, SIDE).swapaxes(1, 2) / _steps(table))
-    return np.asarray(quantised.reshape(down, across, SIDE * SIDE).astype(np.int16))
-
-
-def _steps(table: np.ndarray) -> np.ndarray:
-    return table.astype(np.float64).reshape(SIDE, SIDE) * float(_SCALE * _SCALE)
+    return np.rint(scaled / (table.astype(np.float64) * float(_SCALE * _SCALE))).astype(np.int16)

@@ -88,6 +88,8 @@ class Region:
 
     def core_mask(self) -> np.ndarray:
         """Which pixels of the core's rectangle are of the core: bool, shape (y2 - y1, x2 - x1)."""
+        if self.shape == "box":
+            return np.ones((self.y2 - self.y1, self.x2 - self.x1), dtype=np.bool_)
         mask: np.ndarray = self.weights(self.core) == FULL
         return mask
 
@@ -208,8 +210,12 @@ def _where(regions: list[Region], width: int, height: int, least: int) -> np.nda
     mask = np.zeros((height, width), dtype=np.bool_)
     published = [region for region in regions if region.method == "imagenet2021"]
     for region in regions:
-        if region.method != "imagenet2021":
-            x1, y1, x2, y2 = area = region.grown(region.feather if least < FULL else 0, width, height)
+        if region.method == "imagenet2021":
+            continue
+        if least == FULL:
+            mask[region.y1 : region.y2, region.x1 : region.x2] |= region.core_mask()
+        else:
+            x1, y1, x2, y2 = area = region.grown(region.feather, width, height)
             mask[y1:y2, x1:x2] |= region.weights(area) >= least
     if published:
         kept = imagenet.kept([region.core for region in published], published[0].sigma or 0.0, width, height)
