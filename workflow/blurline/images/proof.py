@@ -17,6 +17,9 @@ DIFFERS = "the result differs from what was intended"
 TOO_WEAK = "the blur leaves too much of a face"
 WEBP_TOLERANCE = 6.0
 """Mean absolute error, in levels, that coding a lossy WebP again may cause."""
+CHANGED = "coding it anew changes too much outside of what is blurred"
+MIN_DB = 28.0
+"""The least peak signal-to-noise ratio outside of the regions of what must be coded anew, in dB."""
 PALETTE_TOLERANCE = 16.0
 """Mean absolute error, in levels, that the nearest colour of a palette may cause."""
 MAX_RESIDUAL = 0.2
@@ -132,11 +135,20 @@ def _widest(samples: np.ndarray) -> np.ndarray:
     return functools.reduce(np.maximum, (samples[:, :, plane] for plane in range(samples.shape[2])))
 
 
-def psnr(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float | None:
-    """Peak signal-to-noise ratio, in dB, of two uint8 pictures where the mask says so; None where they are equal."""
+def bounded(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float | None:
+    """Peak signal-to-noise ratio, in dB, of two uint8 pictures where the mask says so; None where they are equal.
+
+    Raises
+    ------
+    CannotRelease
+        When it is under `MIN_DB`.
+    """
     difference = (one.astype(np.int32) - other)[where]
     power = float((difference**2).mean()) if difference.size else 0.0
-    return round(10 * math.log10(255**2 / power), 2) if power else None
+    ratio = 10 * math.log10(255**2 / power) if power else math.inf
+    if ratio < MIN_DB:
+        raise CannotRelease(CHANGED)
+    return round(ratio, 2) if power else None
 
 
 def close_enough(intended: np.ndarray, after: np.ndarray, tolerance: float) -> None:

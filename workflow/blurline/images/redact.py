@@ -183,7 +183,7 @@ def _proven_lossy(
     proof.close_enough(wanted, after, proof.WEBP_TOLERANCE)
     proofs = proof.prove(before, wanted, after, regions, proof.WEBP_TOLERANCE, lossless=False)
     outside = ~touched(regions, source.info.width, source.info.height)
-    return Redacted(result, regions, proofs, Outside.BOUNDED, proof.psnr(before, after, outside))
+    return Redacted(result, regions, proofs, Outside.BOUNDED, proof.bounded(before, after, outside))
 
 
 def _opacity(picture: Raster) -> np.ndarray:
