@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import spawn
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from blurline.errors import BlurlineError
 from blurline.images import CannotRelease, isolated
 from blurline.images.decode import Limits, Undecodable, load
 from blurline.images.isolated import Worker, apart
@@ -31,8 +33,18 @@ def leave() -> None:
     os._exit(76)
 
 
-def sleep(seconds: float) -> None:
-    time.sleep(seconds)
+def spin(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def crash_once(mark: Path) -> str:
+    if mark.exists():
+        return "done"
+    mark.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
 
 
 def fill(size: int) -> int:
@@ -65,13 +77,36 @@ def test_a_crash_costs_one_call(crash: object) -> None:
         assert worker.call(doubled, 1) == 2
 
 
-def test_a_call_that_hangs_is_ended() -> None:
-    with Worker(patience=5) as worker:
+def test_a_call_that_takes_too_long_is_ended() -> None:
+    """Measured in CPU time, anew for each call."""
+    with Worker(patience=2) as worker:
         child = worker.call(process)
+        for _ in range(3):
+            worker.call(spin, 1)
+        assert worker.call(process) == child
         with pytest.raises(CannotRelease, match=f"^{isolated.TOO_SLOW}$"):
-            worker.call(sleep, 60)
+            worker.call(spin, 60)
         assert not psutil.pid_exists(child)
         assert worker.call(doubled, 1) == 2
+
+
+def test_a_child_that_was_killed_costs_nothing(tmp_path: Path) -> None:
+    """By the system, say, that was out of memory: while it worked, or while it waited."""
+    with Worker() as worker:
+        assert worker.call(crash_once, tmp_path / "mark") == "done"
+        os.kill(worker.call(process), signal.SIGKILL)
+        time.sleep(0.2)
+        assert worker.call(doubled, 1) == 2
+
+
+def test_a_child_that_cannot_start_is_not_the_image_s_fault() -> None:
+    before = spawn.get_executable()
+    spawn.set_executable("/bin/false")
+    try:
+        with Worker() as worker, pytest.raises(BlurlineError, match="could not be started"):
+            worker.call(doubled, 1)
+    finally:
+        spawn.set_executable(before)
 
 
 def test_a_worker_is_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

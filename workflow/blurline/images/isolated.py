@@ -2,16 +2,20 @@
 
 import atexit
 import functools
+import math
 import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from blurline.errors import BlurlineError
 from blurline.images.errors import CannotRelease
 
 P = ParamSpec("P")
@@ -20,10 +24,19 @@ T = TypeVar("T")
 CRASHED = "the process that worked on it crashed"
 TOO_SLOW = "the process that worked on it took too long"
 TOO_LARGE = "more memory than allowed"
-PATIENCE = 600.0
-"""Seconds that one image may take: hundreds of times what a large one needs, so that a busy machine decides nothing."""
+PATIENCE = 600
+"""Seconds of CPU time that one image may take: hundreds of times what a large one needs.
+
+Not by the clock, so that a busy machine decides nothing.
+"""
+_HANGS = 6 * 3600.0  # seconds by the clock after which what uses no CPU time is given up
+_STARTS = 300.0  # seconds by the clock that a child may take to start
 
 _inside = False
+
+
+class _Died(Exception):
+    """The child is gone, without an answer."""
 
 
 class Worker:
@@ -34,10 +47,10 @@ class Worker:
     memory
         Bytes of address space that it may have; None for no limit.
     patience
-        Seconds that one call may take.
+        Seconds of CPU time that one call may take.
     """
 
-    def __init__(self, memory: int | None = None, patience: float = PATIENCE) -> None:
+    def __init__(self, memory: int | None = None, patience: int = PATIENCE) -> None:
         self._memory, self._patience = memory, patience
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -49,22 +62,36 @@ class Worker:
         Raises
         ------
         CannotRelease
-            When the child died, took too long, or ran out of memory.
+            When the child died twice (once may be another's fault: the system's that was out of memory), took too long,
+            or ran out of memory.
+        BlurlineError
+            When no child can be started.
         """
         with self._lock:
-            pipe = self._started()
             try:
-                pipe.send((function, args, kwargs))
-                if not pipe.poll(self._patience):
-                    self._end()
-                    raise CannotRelease(TOO_SLOW)
-                good, result = pipe.recv()
-            except (EOFError, OSError) as error:
-                self._end()
-                raise CannotRelease(CRASHED) from error
+                good, result = self._asked((function, args, kwargs))
+            except _Died:
+                try:
+                    good, result = self._asked((function, args, kwargs))
+                except _Died as error:
+                    raise CannotRelease(CRASHED) from error
         if not good:
             raise result
         return result  # type: ignore[no-any-return]
+
+    def _asked(self, question: tuple[Any, ...]) -> tuple[bool, Any]:
+        pipe = self._started()
+        try:
+            pipe.send(question)
+            if not pipe.poll(_HANGS):
+                self._end()
+                raise CannotRelease(TOO_SLOW)
+            answer: tuple[bool, Any] = pipe.recv()
+            return answer
+        except (EOFError, OSError) as error:
+            if self._end() == -signal.SIGXCPU:
+                raise CannotRelease(TOO_SLOW) from error
+            raise _Died from error
 
     def close(self) -> None:
         """End the child."""
@@ -81,18 +108,33 @@ class Worker:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._memory), daemon=True)
+            self._process = context.Process(target=_serve, args=(theirs, self._memory, self._patience), daemon=True)
             with _one_thread():
                 self._process.start()
             theirs.close()
+            try:
+                ready = self._pipe.poll(_STARTS) and self._pipe.recv()
+            except (EOFError, OSError):
+                ready = False
+            if not ready:
+                self._end()
+                raise BlurlineError(
+                    "a child process in which images are decoded could not be started: look above for what it said, "
+                    "and whether this machine lets processes start others"
+                )
         return self._pipe
 
-    def _end(self) -> None:
+    def _end(self) -> int | None:
+        """End the child; its exit status, negative for a signal."""
+        status = None
         if self._process is not None and self._pipe is not None:
             self._pipe.close()
+            self._process.join(1)  # it may be on its way
             self._process.kill()
             self._process.join()
+            status = self._process.exitcode
         self._process = self._pipe = None
+        return status
 
 
 @contextmanager
@@ -161,18 +203,20 @@ def _shared() -> Worker:
     return worker
 
 
-def _serve(pipe: Connection, memory: int | None) -> None:
+def _serve(pipe: Connection, memory: int | None, patience: int) -> None:
     global _inside
     _inside = True
     # The person's Ctrl-C is for the parent, which closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if memory is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if memory is not None and sys.platform != "darwin":  # which has no such limit
+        _limit(resource.RLIMIT_AS, memory)
+    pipe.send(True)
     while True:
         try:
             function, args, kwargs = pipe.recv()
         except (EOFError, OSError):
             return
+        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + patience)
         try:
             answer = True, function(*args, **kwargs)
         except MemoryError:
@@ -180,3 +224,9 @@ def _serve(pipe: Connection, memory: int | None) -> None:
         except Exception as error:
             answer = False, error
         pipe.send(answer)
+
+
+def _limit(kind: int, value: int) -> None:
+    """Lower a limit of this process, as far as the machine's own allows."""
+    _, most = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
