@@ -6,6 +6,7 @@ from blurline.images import CannotRelease, proof
 from blurline.images.containers import jpeg as container
 from blurline.images.decode import Undecodable
 from blurline.images.jpeg.clean import clean
+from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
 from tests.images.jpeg.test_jpeg_redact import KINDS
 from tests.images.samples import (
@@ -61,6 +62,26 @@ def test_a_result_that_is_another_picture_is_withheld(monkeypatch: pytest.Monkey
             with pytest.raises(CannotRelease, match=f"^{proof.DIFFERS}$"):
                 clean(data, LIMITS)
     assert clean(data, LIMITS).data == good
+
+
+def shorter(data: bytes, rows: int) -> bytes:
+    """The same with a header that says fewer rows: what decoders show is the top."""
+    at = next(at for at in (data.find(b"\xff\xc0"), data.find(b"\xff\xc2")) if at > 0) + 5
+    return data[:at] + rows.to_bytes(2) + data[at + 2 :]
+
+
+@pytest.mark.parametrize("kind", ["420", "grey", "cmyk", "progressive", "restarts"])
+def test_what_no_decoder_shows_does_not_leave(kind: str) -> None:
+    data = KINDS[kind]
+    hidden = saved(photo(), "JPEG").replace(b"\xff", b"\xff\0")
+    for holding in (shorter(data, 16), data[:-2] + hidden + data[-2:]):
+        result = clean(holding, LIMITS).data
+        assert np.array_equal(np.asarray(opened(result)), np.asarray(opened(holding)))
+        assert len(result) < len(data) * (0.2 if holding is not None and opened(holding).height == 16 else 1.05)
+        assert hidden[200:300] not in result
+        assert clean(result, LIMITS).data == result
+        blurred = redact(holding, [Target(2, 2, 14, 14)], STYLE, LIMITS).data
+        assert len(blurred) < 1.05 * len(result) + 1000
 
 
 def test_no_pixel_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

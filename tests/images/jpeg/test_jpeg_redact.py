@@ -146,13 +146,24 @@ def test_the_blur_is_the_one_asked_for() -> None:
 
 
 def test_damaged_data_is_withheld() -> None:
-    """More data than the picture has blocks for; Pillow shows something, and says nothing."""
+    """A restart marker out of turn; Pillow shows something, and says nothing."""
+    damaged = KINDS["restarts"].replace(b"\xff\xd3", b"\xff\xd5", 1)
+    decode.load(damaged, LIMITS)
+    for targets in ([], [Target(*FACE)]):
+        with pytest.raises(CannotRelease, match=f"^{libjpeg.DAMAGED}$"):
+            redact(damaged, targets, STYLE, LIMITS)
+
+
+def test_what_a_decoder_skips_is_gone() -> None:
+    """More data than the picture has blocks for: it shows what it did, and holds no more than that."""
     data = KINDS["420"]
     middle = len(data) // 2
-    damaged = data[:middle] + data[middle - 500 :]
-    decode.load(damaged, LIMITS)
-    with pytest.raises(CannotRelease, match=f"^{libjpeg.DAMAGED}$"):
-        redact(damaged, [Target(*FACE)], STYLE, LIMITS)
+    longer = data[:middle] + data[middle - 500 :]
+    one, other = (
+        np.asarray(decode.load(each, LIMITS).image) for each in (longer, redact(longer, [], STYLE, LIMITS).data)
+    )
+    assert np.array_equal(one, other)
+    assert abs(redact(longer, [Target(*FACE)], STYLE, LIMITS).proofs[0].residual) < 0.05
 
 
 def test_subsampling_by_halves_of_samples_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:

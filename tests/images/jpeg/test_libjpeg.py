@@ -44,14 +44,20 @@ def test_only_the_blocks_named_are_replaced(progressive: bool) -> None:
 
 
 def test_what_libjpeg_warns_about_is_damaged() -> None:
-    """Bits flipped in the middle of a scan: Pillow shows something, and says nothing."""
-    data = bytearray(GREY)
-    for at in range(len(data) // 2, len(data) // 2 + 40):
-        data[at] = 0x11
-    decode.load(bytes(data), LIMITS)
-    with pytest.raises(CannotRelease, match=f"^{libjpeg.DAMAGED}$"):
-        libjpeg.coefficients(bytes(data), WHOLE)
-    assert libjpeg.coefficients(GREY, WHOLE)  # the warning is not held against the next one
+    """A restart marker out of turn: Pillow shows something, and says nothing."""
+    good = saved(Image.fromarray(photo()[:, :, 0]), "JPEG", quality=90, restart_marker_rows=1)
+    bad = good.replace(b"\xff\xd1", b"\xff\xd4", 1)
+    assert bad != good
+    decode.load(bad, LIMITS)
+    for read in (libjpeg.has_extra, lambda data: libjpeg.coefficients(data, WHOLE)):
+        with pytest.raises(CannotRelease, match=f"^{libjpeg.DAMAGED}$"):
+            read(bad)
+    assert libjpeg.coefficients(good, WHOLE)  # the warning is not held against the next one
+
+
+def test_bytes_that_are_skipped_are_noticed() -> None:
+    assert not libjpeg.has_extra(GREY)
+    assert libjpeg.has_extra(GREY[:-2] + bytes(50) + GREY[-2:])
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xd9", b"no image", GREY[:300], GREY[:2] + noise(500).tobytes()])

@@ -75,6 +75,20 @@ def replace(
     return Written(result, coarsest, _with_neighbours(_touched(changed, coarsest)))
 
 
+def rewritten(data: bytes, source: Decoded, metadata: Metadata) -> bytes:
+    """The same coefficients in a file that holds nothing else.
+
+    Raises
+    ------
+    CannotRelease
+        As `replace`.
+    """
+    coding = codecs.jpeg_coding(source.image)
+    height, width = source.image.height, source.image.width
+    nothing = np.zeros((height, width), dtype=np.bool_)
+    return replace(data, source, np.zeros((height, width, len(coding.sampling)), np.uint8), nothing, metadata).data
+
+
 def _touched(changed: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     """Which blocks hold a changed pixel: bool (blocks down, blocks across) for cells of (width, height) pixels."""
     (height, width), (cell_width, cell_height) = changed.shape, cell

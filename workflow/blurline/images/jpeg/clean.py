@@ -1,10 +1,13 @@
-"""A JPEG without faces: metadata gone, and not one byte of its tables and scans touched, so nothing is decoded."""
+"""A JPEG without faces: metadata gone, and not one byte of its tables and scans touched."""
+
+import numpy as np
 
 from blurline.images import codecs, decode, proof
 from blurline.images.containers import Metadata
 from blurline.images.containers import jpeg as container
-from blurline.images.decode import Limits
+from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
+from blurline.images.jpeg import blocks, libjpeg
 from blurline.images.results import Outside, Redacted
 
 
@@ -12,7 +15,8 @@ def clean(data: bytes, limits: Limits, metadata: Metadata = "keep-safe") -> Reda
     """The same picture, segment by segment.
 
     What a decoder makes of a JPEG depends on its tables, frame and scans, which must be equal byte for byte, and on how
-    its first segments say that components are to be read as colours, which must mean the same.
+    its first segments say that components are to be read as colours, which must mean the same. Scans may also hold what
+    no decoder reads: such a file is written anew from its coefficients.
 
     Raises
     ------
@@ -22,16 +26,29 @@ def clean(data: bytes, limits: Limits, metadata: Metadata = "keep-safe") -> Reda
         When its segments are damaged, or the result is not the same picture.
     """
     source = decode.header(data, limits)
-    keep_safe = metadata == "keep-safe"
-    result = container.strip(data, source.info.orientation, keep_safe)
+    if libjpeg.has_extra(data):
+        return _rewritten(data, limits, metadata)
+    result = container.strip(data, source.info.orientation, metadata == "keep-safe")
     again = decode.header(result, Limits(len(result), limits.max_pixels))
-    same = (
+    if not _same_kind(source, again, metadata) or container.picture(result) != container.body(data):
+        raise CannotRelease(proof.DIFFERS)
+    return Redacted(result, [], outside=Outside.COEFFICIENTS)
+
+
+def _same_kind(source: Decoded, again: Decoded, metadata: Metadata) -> bool:
+    return (
         again.info == source.info
         and again.profile == proof.kept_profile(source, metadata)
         and codecs.jpeg_coding(again.image) == codecs.jpeg_coding(source.image)
         and again.image.info.get("adobe_transform") == source.image.info.get("adobe_transform")
-        and container.picture(result) == container.body(data)
     )
-    if not same:
+
+
+def _rewritten(data: bytes, limits: Limits, metadata: Metadata) -> Redacted:
+    """A file with bytes that no decoder reads, from its coefficients; here every pixel is compared as well."""
+    source = decode.load(data, limits)
+    result = blocks.rewritten(data, source, metadata)
+    again = proof.reload(result, limits)
+    if not _same_kind(source, again, metadata) or not np.array_equal(np.asarray(again.image), np.asarray(source.image)):
         raise CannotRelease(proof.DIFFERS)
     return Redacted(result, [], outside=Outside.COEFFICIENTS)

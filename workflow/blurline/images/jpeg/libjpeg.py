@@ -30,7 +30,9 @@ DAMAGED = "damaged JPEG data"
 BLOCK = 64  # coefficients
 
 _ROOM = 4096  # bytes for any of libjpeg's structs
-_ERROR_SIZE, _MESSAGE, _WARNINGS = 168, 40, 128  # of jpeg_error_mgr: its size, msg_code and num_warnings
+_FORMAT, _MESSAGE = 24, 40  # of jpeg_error_mgr: format_message, msg_code
+_MESSAGE_LENGTH = 200  # bytes of a message (JMSG_LENGTH_MAX)
+_EXTRA = b"extraneous bytes"  # in the warning about bytes that no decoder reads as part of the picture
 _MEMORY = 8  # of both structs: where the memory manager is
 _ACCESS, _LIMIT = 64, 88  # of jpeg_memory_mgr: access_virt_barray, max_memory_to_use
 
@@ -50,6 +52,7 @@ _LAYOUTS = (_Layout(62, 632, 520, 264), _Layout(80, 656, 584, 296))
 
 _Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _Emit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
+_Format = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 _Access = ctypes.CFUNCTYPE(
     ctypes.POINTER(ctypes.c_void_p),
     ctypes.c_void_p,
@@ -93,17 +96,36 @@ def replace(data: bytes, components: Sequence[Geometry], changes: Sequence[Block
     Raises
     ------
     CannotRelease
-        When libjpeg warned about the data, or the result is not what was meant.
+        When libjpeg warned about the data (but for bytes that it skipped, which the result has no more), or the result
+        is not what was meant.
     """
+    native = _native()
     with _reading(data) as source:
         for index, (where, new) in enumerate(changes):
             source.component(index, components[index])[where] = new
         result = source.written(progressive)
         with _reading(result) as again:
+            if native.warnings:
+                raise CannotRelease(DAMAGED)
             for index, component in enumerate(components):
                 if not np.array_equal(source.component(index, component), again.component(index, component)):
                     raise CannotRelease("the JPEG's coefficients could not be kept")
     return result
+
+
+@apart
+def has_extra(data: bytes) -> bool:
+    """Whether a JPEG holds bytes between its segments that no decoder reads: they may be anything.
+
+    So it is with a file whose header says fewer rows than its scans have.
+
+    Raises
+    ------
+    CannotRelease
+        When libjpeg warned of anything else.
+    """
+    with _reading(data):
+        return bool(_native().warnings)
 
 
 @apart
@@ -165,7 +187,7 @@ class _Source:
 def _reading(data: bytes) -> Iterator[_Source]:
     native = _native()
     errors = native.errors
-    ctypes.memset(ctypes.addressof(errors) + _WARNINGS, 0, 8)
+    native.warnings.clear()
     struct = ctypes.create_string_buffer(_ROOM)
     ctypes.memmove(struct, ctypes.byref(ctypes.c_void_p(ctypes.addressof(errors))), 8)
     library, layout = native.library, native.layout
@@ -175,7 +197,7 @@ def _reading(data: bytes) -> Iterator[_Source]:
         library.jpeg_mem_src(struct, data, ctypes.c_ulong(len(data)))
         library.jpeg_read_header(struct, 1)
         arrays = library.jpeg_read_coefficients(struct)
-        if ctypes.c_long.from_buffer(errors, _WARNINGS).value or not arrays:
+        if not arrays or not all(_EXTRA in warning for warning in native.warnings):
             raise CannotRelease(DAMAGED)
         yield _Source(native, struct, arrays)
     finally:
@@ -189,6 +211,7 @@ class _Native:
     library: ctypes.CDLL
     layout: _Layout
     errors: Any
+    warnings: list[bytes]
     kept: tuple[Any, ...]  # callbacks, which must live as long as the library may call them
 
     def free(self, buffer: ctypes.c_void_p) -> None:
@@ -220,7 +243,15 @@ def _native() -> _Native:
     errors = ctypes.create_string_buffer(_ROOM)
     library.jpeg_std_error(errors)
     silent, found = _Callback(lambda _: None), []
-    emit = _Emit(lambda _, level: _count(errors) if level < 0 else None)
+    warnings: list[bytes] = []
+
+    def warn(struct: int, level: int) -> None:
+        if level < 0:
+            text = ctypes.create_string_buffer(_MESSAGE_LENGTH)
+            _Format(_pointer_at(ctypes.addressof(errors) + _FORMAT))(struct, text)
+            warnings.append(text.value)
+
+    emit = _Emit(warn)
     refused = _Callback(lambda _: found.append(ctypes.c_int.from_buffer(errors, _MESSAGE).value))
     for at, callback in ((0, refused), (8, emit), (16, silent)):
         ctypes.memmove(ctypes.addressof(errors) + at, ctypes.byref(callback), 8)
@@ -234,18 +265,13 @@ def _native() -> _Native:
             library.jpeg_destroy_decompress(struct)
             fatal = _Callback(lambda _: os._exit(GAVE_UP))
             ctypes.memmove(errors, ctypes.byref(fatal), 8)
-            return _Native(library, layout, errors, (silent, emit, fatal))
+            return _Native(library, layout, errors, warnings, (silent, emit, fatal))
     raise NoLibjpeg(_ADVICE)
 
 
 _ADVICE = (
     "Pillow's libjpeg cannot be called: install Pillow as a wheel from PyPI (pip install --only-binary :all: pillow)"
 )
-
-
-def _count(errors: Any) -> None:
-    counter = ctypes.c_long.from_buffer(errors, _WARNINGS)
-    counter.value += 1
 
 
 def _pointer_at(address: int) -> int:
