@@ -176,7 +176,7 @@ def check_proofs(blurred: pl.DataFrame) -> None:
             raise BlurlineError(f"{row['image_id']}: released, and nothing says what became of it outside its regions")
         for region in row["regions"]:
             proven = region["full"] is not None and region["residual"] is not None
-            if not proven or (region["full"] < MIN_FULL and region["method"] not in WEAK):
+            if not proven or not (region["full"] >= MIN_FULL or region["method"] in WEAK):
                 at = f"{region['x1']}, {region['y1']}"
                 raise BlurlineError(f"{row['image_id']}: region at {at}: released, and not proven to be blurred")
 
