@@ -127,3 +127,14 @@ def test_signatures_followed_by_nothing_or_noise() -> None:
         for length in (2, 4, 8, 12, 16, 30):
             attempt(data[:length])
             attempt(data[:length] + noise(300, seed=length + len(name)).tobytes())
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    """Each costs a few bytes, and a pass over the whole picture."""
+    data = saved(noise(64, 64), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    scan = data[last:-2]
+    assert inspect(data[:-2] + 100 * scan + data[-2:], Limits(10**7, 10**6)).format == "JPEG"
+    for targets in ([], [Target(0, 0, 9, 9)]):
+        with pytest.raises(Undecodable, match="too many scans"):
+            redact(data[:-2] + 500 * scan + data[-2:], targets, STYLE, Limits(10**7, 10**6))

@@ -168,6 +168,9 @@ def test_an_ellipse_at_the_border_is_cut_not_squeezed() -> None:
     (whole,) = plan([Target(60, 60, 120, 140)], style, 300, 300)
     (cut,) = plan([Target(-40, -20, 20, 60)], style, 300, 300)
     assert np.array_equal(cut.core_mask(), whole.core_mask()[-cut.y2 :, -cut.x2 :])
+    for half in ((0, 100, 60, 180), (240, 100, 300, 180), (100, 0, 160, 80), (100, 240, 160, 300)):
+        (region,) = plan([Target(*half)], style, 300, 300)
+        assert region.core_mask().all()
 
 
 def test_an_ellipses_edge_is_soft_and_ends_at_the_feather() -> None:

@@ -18,7 +18,7 @@ from blurline.errors import BlurlineError
 from blurline.evaluation import annotated, report, scores
 from blurline.evaluation.annotated import Choice, Drawn
 from blurline.evaluation.scores import Judged
-from blurline.images import decode, obfuscate
+from blurline.images import decode, looks, obfuscate
 from blurline.images.decode import Limits, Undecodable
 from blurline.images.obfuscate import BlurStyle
 from blurline.params import Params
@@ -155,7 +155,7 @@ def _pictures(
     for path in paths:
         try:
             decoded = decode.load((folder / path).read_bytes(), limits)
-            pixels = decode.upright_rgb(decoded)
+            pixels = looks.for_detection(decoded)
         except Undecodable as error:
             failed[path] = error.reason
             continue

@@ -36,6 +36,7 @@ UNREADABLE = "damaged or unsupported header"
 CORRUPT = "truncated or corrupt"
 TOO_MANY_BYTES = "over max_bytes"
 TOO_MANY_PIXELS = "over max_pixels"
+TOO_MANY_SCANS = "too many scans"
 ODD_MODE = "colour mode not supported"
 DEEP_PLANES = "16-bit planes apart not supported"
 DEEP_KEY = "16-bit clear colour not supported"
@@ -44,6 +45,11 @@ ODD_SIZES = "frames of different sizes are not supported"
 
 SMALLEST_FRAME = 4096
 """Pixels that a frame is charged at least: decoding costs something however small it is."""
+
+
+_SCAN = b"\xff\xda"
+MAX_SCANS = 500
+"""Scans of a JPEG: encoders write about ten, and each makes a decoder go through the whole picture again."""
 
 
 @dataclass(frozen=True)
@@ -282,6 +288,8 @@ def _opened(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         width, height = image.size
     if width * height > limits.max_pixels:
         raise Undecodable(TOO_MANY_PIXELS)
+    if image.format == "JPEG" and data.count(_SCAN) > MAX_SCANS:
+        raise Undecodable(TOO_MANY_SCANS)
     return image
 
 

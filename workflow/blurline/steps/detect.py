@@ -12,7 +12,7 @@ from blurline.boxes import ALL_FRAMES, Box, box_id
 from blurline.detectors import ensemble
 from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
-from blurline.images import decode
+from blurline.images import decode, looks
 from blurline.images.animation import redact as animation
 from blurline.job import Input, Job
 from blurline.receipts import CLOSING
@@ -114,7 +114,7 @@ def _decoded(
             continue
         try:
             for frame, decoded in decode.numbered(data, limits, row["frames"]):
-                picture = Picture(decode.upright_rgb(decoded), decoded.oriented)
+                picture = Picture(looks.for_detection(decoded), decoded.oriented)
                 asked.append((row["image_id"], frame))
                 yield picture
         except decode.Undecodable as error:

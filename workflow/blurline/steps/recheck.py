@@ -13,7 +13,7 @@ from blurline.boxes import ALL_FRAMES, Box
 from blurline.detectors import ensemble
 from blurline.detectors.yolo import Detection, Failure, Picture
 from blurline.errors import BlurlineError
-from blurline.images import decode
+from blurline.images import decode, looks
 from blurline.job import Input, Job
 from blurline.params import Detect
 from blurline.receipts import CLOSING
@@ -150,7 +150,7 @@ def _decoded(
         try:
             frames = decode.inspect(data, limits).frames
             for frame, decoded in decode.numbered(data, limits, frames):
-                picture = Picture(decode.upright_rgb(decoded), decoded.oriented)
+                picture = Picture(looks.for_detection(decoded), decoded.oriented)
                 asked.append((image, frame))
                 yield picture
         except decode.Undecodable as error:

@@ -1,5 +1,6 @@
 """PNG: a walk over the chunks (W3C PNG, third edition, 5 and 11)."""
 
+import functools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -102,13 +103,20 @@ def find(data: bytes, name: bytes) -> bytes | None:
     Pillow mixes text chunks into the same ``info`` as real ones: a text called "exif" or "transparency" looks
     like the thing itself. Here a chunk is what its type says.
     """
+    place = _places(data).get(name)
+    return None if place is None else data[slice(*place)]
+
+
+@functools.lru_cache(maxsize=1)  # asked several times for each frame of one file
+def _places(data: bytes) -> dict[bytes, tuple[int, int]]:
+    """Where the content of the first chunk of each name begins and ends."""
+    places: dict[bytes, tuple[int, int]] = {}
     at = len(SIGNATURE)
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
-        if data[at + 4 : at + 8] == name:
-            return data[at + 8 : at + 8 + length]
+        places.setdefault(data[at + 4 : at + 8], (at + 8, at + 8 + length))
         at += 12 + length
-    return None
+    return places
 
 
 def read_profile(content: bytes) -> bytes | None:

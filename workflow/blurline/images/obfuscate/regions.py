@@ -153,6 +153,9 @@ def _region(box: Rectangle, style: BlurStyle, width: int, height: int) -> Region
     x1, y1, x2, y2 = box
     side = max(x2 - x1, y2 - y1)
     margin = style.margin * side
+    # A box that ends just at the border may be that of half a face: an ellipse would leave clear what is at the border.
+    cut = x1 == 0 or y1 == 0 or x2 == width or y2 == height
+    shape = "box" if cut else style.shape
     outline = math.floor(x1 - margin), math.floor(y1 - margin), math.ceil(x2 + margin), math.ceil(y2 + margin)
     return Region(
         max(outline[0], 0),
@@ -162,8 +165,8 @@ def _region(box: Rectangle, style: BlurStyle, width: int, height: int) -> Region
         style.method,
         methods.sigma(style.strength, side, width, height) if style.method == "gaussian" else None,
         min(math.ceil(style.feather * side), width + height),
-        style.shape,
-        outline if style.shape == "ellipse" else None,
+        shape,
+        outline if shape == "ellipse" else None,
         methods.cell(style.cells, side, width, height) if style.method == "mosaic" else None,
         style.colour if style.method == "solid" and style.colour != MEAN else None,
     )
