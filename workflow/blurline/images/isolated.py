@@ -3,15 +3,16 @@
 import atexit
 import functools
 import math
-import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,6 +32,9 @@ Not by the clock, so that a busy machine decides nothing.
 """
 _HANGS = 6 * 3600.0  # seconds by the clock after which what uses no CPU time is given up
 _STARTS = 300.0  # seconds by the clock that a child may take to start
+
+_START = "import sys; from blurline.images.isolated import serve; serve(int(sys.argv[1]))"
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 _inside = False
 
@@ -52,7 +56,7 @@ class Worker:
 
     def __init__(self, memory: int | None = None, patience: int = PATIENCE) -> None:
         self._memory, self._patience = memory, patience
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._lock = threading.Lock()
 
@@ -106,13 +110,17 @@ class Worker:
 
     def _started(self) -> Connection:
         if self._pipe is None:
-            context = multiprocessing.get_context("spawn")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._memory, self._patience), daemon=True)
-            with _one_thread():
-                self._process.start()
-            theirs.close()
+            # Not as multiprocessing starts processes: each would import all that the parent's main module does.
+            self._pipe, theirs = Pipe()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env=os.environ | _ONE_THREAD,
+                )
             try:
+                self._pipe.send((sys.path, self._memory, self._patience))
                 ready = self._pipe.poll(_STARTS) and self._pipe.recv()
             except (EOFError, OSError):
                 ready = False
@@ -129,32 +137,12 @@ class Worker:
         status = None
         if self._process is not None and self._pipe is not None:
             self._pipe.close()
-            self._process.join(1)  # it may be on its way
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)  # it may be on its way
             self._process.kill()
-            self._process.join()
-            status = self._process.exitcode
+            status = self._process.wait()
         self._process = self._pipe = None
         return status
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have libraries of processes started meanwhile use one thread: that is what a worker is."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    with _environment:
-        before = {name: os.environ.get(name) for name in names}
-        os.environ.update(dict.fromkeys(names, "1"))
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
-
-_environment = threading.Lock()
 
 
 class Workers:
@@ -203,11 +191,15 @@ def _shared() -> Worker:
     return worker
 
 
-def _serve(pipe: Connection, memory: int | None, patience: int) -> None:
+def serve(descriptor: int) -> None:
+    """What the child does: answer over a pipe, until the other end closes it."""
     global _inside
     _inside = True
     # The person's Ctrl-C is for the parent, which closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pipe = Connection(descriptor)
+    path, memory, patience = pipe.recv()
+    sys.path[:] = path
     if memory is not None and sys.platform != "darwin":  # which has no such limit
         _limit(resource.RLIMIT_AS, memory)
     pipe.send(True)
