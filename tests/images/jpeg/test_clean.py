@@ -5,6 +5,7 @@ from PIL import Image
 from blurline.images import CannotRelease, proof
 from blurline.images.containers import jpeg as container
 from blurline.images.decode import Undecodable
+from blurline.images.jpeg import libjpeg
 from blurline.images.jpeg.clean import clean
 from blurline.images.obfuscate import Target
 from blurline.images.redact import redact
@@ -18,7 +19,6 @@ from tests.images.samples import (
     photo,
     profile,
     saved,
-    segment,
     with_orientation,
 )
 
@@ -54,12 +54,12 @@ def test_a_result_that_is_another_picture_is_withheld(monkeypatch: pytest.Monkey
         with_orientation(photo(), "JPEG", 3, keep_rgb=True),
         saved(photo()[:-8], "JPEG", keep_rgb=True),
         saved(photo(), "JPEG"),
-        good[:-2] + segment(0xFE, b"SECRET") + good[-2:],
+        good[:-2] + bytes(50) + good[-2:],
     ):
         assert wrong != good
         with monkeypatch.context() as patch:
             patch.setattr(container, "strip", lambda *_, wrong=wrong: wrong)
-            with pytest.raises(CannotRelease, match=f"^{proof.DIFFERS}$"):
+            with pytest.raises(CannotRelease, match=f"^({proof.DIFFERS}|{libjpeg.KEPT}|{libjpeg.DAMAGED})$"):
                 clean(data, LIMITS)
     assert clean(data, LIMITS).data == good
 

@@ -49,15 +49,20 @@ def test_what_libjpeg_warns_about_is_damaged() -> None:
     bad = good.replace(b"\xff\xd1", b"\xff\xd4", 1)
     assert bad != good
     decode.load(bad, LIMITS)
-    for read in (libjpeg.has_extra, lambda data: libjpeg.coefficients(data, WHOLE)):
+    for read in (lambda data: libjpeg.unchanged(data, good, WHOLE), lambda data: libjpeg.coefficients(data, WHOLE)):
         with pytest.raises(CannotRelease, match=f"^{libjpeg.DAMAGED}$"):
             read(bad)
     assert libjpeg.coefficients(good, WHOLE)  # the warning is not held against the next one
 
 
 def test_bytes_that_are_skipped_are_noticed() -> None:
-    assert not libjpeg.has_extra(GREY)
-    assert libjpeg.has_extra(GREY[:-2] + bytes(50) + GREY[-2:])
+    assert libjpeg.unchanged(GREY, GREY, WHOLE)
+    longer = GREY[:-2] + bytes(50) + GREY[-2:]
+    assert not libjpeg.unchanged(longer, GREY, WHOLE)
+    with pytest.raises(CannotRelease, match=f"^{libjpeg.KEPT}$"):
+        libjpeg.unchanged(GREY, longer, WHOLE)
+    with pytest.raises(CannotRelease, match=f"^{libjpeg.KEPT}$"):
+        libjpeg.unchanged(GREY, saved(Image.fromarray(photo()[:, :, 0] // 2), "JPEG", quality=90), WHOLE)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xd9", b"no image", GREY[:300], GREY[:2] + noise(500).tobytes()])

@@ -16,7 +16,7 @@ FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 
 # Inside a scan FF 00 is a data byte and FF D0 to FF D7 are restart markers; runs of FF are fill bytes.
 _SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_SCAN_STOP = re.compile(rb"\xff+[\x01-\xfe]")
 _ICC = b"ICC_PROFILE\0"
 _LONGEST = 65533  # bytes of payload in one segment
 
@@ -49,11 +49,6 @@ def strip(data: bytes, orientation: int, keep_safe: bool) -> bytes:
     """
     found, picture = _parts(data)
     return _head(found, orientation, keep_safe) + picture
-
-
-def body(data: bytes) -> bytes:
-    """Tables, frame, scans and the end: what `strip` keeps as it is, in its order."""
-    return _parts(data)[1]
 
 
 def _parts(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
@@ -147,8 +142,8 @@ def _segment(marker: int, payload: bytes) -> bytes:
 
 
 def _scan_end(data: bytes, at: int, restart: int) -> int:
-    end = _SCAN_END.search(data, at)
-    if end is None or (not restart and _RESTART.search(data, at, end.start())):
+    end = (_SCAN_END if restart else _SCAN_STOP).search(data, at)
+    if end is None or 0xD0 <= end.group()[-1] <= 0xD7:  # a restart marker that nothing has announced
         raise _damaged()
     return end.start()
 

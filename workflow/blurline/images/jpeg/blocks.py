@@ -59,20 +59,33 @@ def replace(
     coding = codecs.jpeg_coding(source.image)
     height, width = changed.shape
     colours = _Colours(pixels, source, coding)
-    geometry, changes = [], []
-    coarsest = (dct.SIDE, dct.SIDE)
-    for index, (share_across, share_down) in enumerate(coding.sampling):
-        if share_across.numerator != 1 or share_down.numerator != 1:
-            raise CannotRelease(SAMPLING)
-        across, down = share_across.denominator, share_down.denominator
-        cell = dct.SIDE * across, dct.SIDE * down
-        coarsest = max(coarsest[0], cell[0]), max(coarsest[1], cell[1])
-        geometry.append(libjpeg.Geometry(-(-width // cell[0]), -(-height // cell[1])))
+    changes = []
+    cells = _cells(coding)
+    coarsest = max(cell[0] for cell in cells), max(cell[1] for cell in cells)
+    for index, cell in enumerate(cells):
         touched = _touched(changed, cell)
         changes.append((touched, _component(colours, touched, index, coding)))
-    picture = libjpeg.replace(data, geometry, changes, coding.progressive)
+    picture = libjpeg.replace(data, geometry(coding, width, height), changes, coding.progressive)
     result = container.head(data, source.info.orientation, metadata == "keep-safe") + container.picture(picture)
     return Written(result, coarsest, _with_neighbours(_touched(changed, coarsest)))
+
+
+def geometry(coding: codecs.JpegCoding, width: int, height: int) -> list[libjpeg.Geometry]:
+    """The blocks of each component of a picture of so many pixels, as stored.
+
+    Raises
+    ------
+    CannotRelease
+        When it is subsampled by anything but whole numbers.
+    """
+    return [libjpeg.Geometry(-(-width // across), -(-height // down)) for across, down in _cells(coding)]
+
+
+def _cells(coding: codecs.JpegCoding) -> list[tuple[int, int]]:
+    """The pixels that a block of each component covers, across and down."""
+    if any(share.numerator != 1 for shares in coding.sampling for share in shares):
+        raise CannotRelease(SAMPLING)
+    return [(dct.SIDE * across.denominator, dct.SIDE * down.denominator) for across, down in coding.sampling]
 
 
 def rewritten(data: bytes, source: Decoded, metadata: Metadata) -> bytes:

@@ -14,9 +14,9 @@ from blurline.images.results import Outside, Redacted
 def clean(data: bytes, limits: Limits, metadata: Metadata = "keep-safe") -> Redacted:
     """The same picture, segment by segment.
 
-    What a decoder makes of a JPEG depends on its tables, frame and scans, which must be equal byte for byte, and on how
-    its first segments say that components are to be read as colours, which must mean the same. Scans may also hold what
-    no decoder reads: such a file is written anew from its coefficients.
+    What a decoder makes of a JPEG depends on its coefficients and the tables that scale them, which must be equal, and
+    on how its first segments say that components are to be read as colours, which must mean the same. Scans may also
+    hold what no decoder reads: such a file is written anew from its coefficients.
 
     Raises
     ------
@@ -26,12 +26,13 @@ def clean(data: bytes, limits: Limits, metadata: Metadata = "keep-safe") -> Reda
         When its segments are damaged, or the result is not the same picture.
     """
     source = decode.header(data, limits)
-    if libjpeg.has_extra(data):
-        return _rewritten(data, limits, metadata)
     result = container.strip(data, source.info.orientation, metadata == "keep-safe")
     again = decode.header(result, Limits(len(result), limits.max_pixels))
-    if not _same_kind(source, again, metadata) or container.picture(result) != container.body(data):
+    if not _same_kind(source, again, metadata):
         raise CannotRelease(proof.DIFFERS)
+    blocks_of = blocks.geometry(codecs.jpeg_coding(source.image), *source.image.size)
+    if not libjpeg.unchanged(data, result, blocks_of):
+        return _rewritten(data, limits, metadata)
     return Redacted(result, [], outside=Outside.COEFFICIENTS)
 
 

@@ -27,6 +27,7 @@ GAVE_UP = 76
 """Exit status of a process in which libjpeg met an error."""
 
 DAMAGED = "damaged JPEG data"
+KEPT = "the JPEG's coefficients could not be kept"
 BLOCK = 64  # coefficients
 
 _ROOM = 4096  # bytes for any of libjpeg's structs
@@ -99,33 +100,46 @@ def replace(data: bytes, components: Sequence[Geometry], changes: Sequence[Block
         When libjpeg warned about the data (but for bytes that it skipped, which the result has no more), or the result
         is not what was meant.
     """
-    native = _native()
     with _reading(data) as source:
         for index, (where, new) in enumerate(changes):
             source.component(index, components[index])[where] = new
         result = source.written(progressive)
         with _reading(result) as again:
-            if native.warnings:
-                raise CannotRelease(DAMAGED)
-            for index, component in enumerate(components):
-                if not np.array_equal(source.component(index, component), again.component(index, component)):
-                    raise CannotRelease("the JPEG's coefficients could not be kept")
+            _compare(source, again, components)
     return result
 
 
 @apart
-def has_extra(data: bytes) -> bool:
-    """Whether a JPEG holds bytes between its segments that no decoder reads: they may be anything.
+def unchanged(data: bytes, result: bytes, components: Sequence[Geometry]) -> bool:
+    """Whether a JPEG made of another's segments holds its coefficients, and there is nothing else to hold.
 
-    So it is with a file whose header says fewer rows than its scans have.
+    Returns
+    -------
+    bool
+        False if ``data`` has bytes between its segments that no decoder reads: they may be anything. So it is with a
+        file whose header says fewer rows than its scans have.
 
     Raises
     ------
     CannotRelease
-        When libjpeg warned of anything else.
+        When the coefficients differ, or libjpeg warned of anything else.
     """
-    with _reading(data):
-        return bool(_native().warnings)
+    warnings = _native().warnings
+    with _reading(data) as source:
+        if warnings:
+            return False
+        with _reading(result) as again:
+            _compare(source, again, components)
+    return True
+
+
+def _compare(source: "_Source", again: "_Source", components: Sequence[Geometry]) -> None:
+    same = (
+        np.array_equal(source.component(index, component), again.component(index, component))
+        for index, component in enumerate(components)
+    )
+    if _native().warnings or not all(same):
+        raise CannotRelease(KEPT)
 
 
 @apart
