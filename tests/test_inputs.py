@@ -67,7 +67,7 @@ CASES = [
     ("params.yaml", "shard_size: 2", "blur: {classes: {plate: {metod: solid}}}", "params.yaml:4: blur.classes.plate.metod: unknown key: did you mean method?"),
     ("params.yaml", "shard_size: 2", "blur: {classes: {plate: {strength: 0.01}}}", "params.yaml:4: blur.classes.plate.strength: input should be greater than or equal to 0.05 (it is 0.01): mend it"),
     ("params.yaml", "shard_size: 2", "blur: {cells: 9}", "params.yaml:4: blur.cells: input should be less than or equal to 8 (it is 9): mend it"),
-    ("params.yaml", "shard_size: 2", "blur: {colour: red}", "params.yaml:4: blur.colour: string should match pattern '^(mean|#[0-9a-f]{6})$' (it is 'red'): mend it"),
+    ("params.yaml", "shard_size: 2", "blur: {colour: red}", "params.yaml:4: blur.colour: string should match pattern '^(mean|#[0-9a-fA-F]{6})$' (it is 'red'): mend it"),
     ("params.yaml", "shard_size: 2", "blur: {shape: ellipse, margin: 0.05}", "params.yaml:4: blur: an ellipse with a margin under 0.1 leaves parts of faces clear: mend it"),
     ("params.yaml", "shard_size: 2", "blur: {shape: ellipse, classes: {plate: {margin: 0.0}}}", "params.yaml:4: blur: classes.plate: an ellipse with a margin under 0.1 leaves parts of faces clear: mend it"),
     ("params.yaml", "shard_size: 2", "blur: {classes: {plate: {method: imagenet2021}}}", "params.yaml:4: blur: classes.plate: imagenet2021 is one formula for all boxes: with it, classes must be {}: mend it"),

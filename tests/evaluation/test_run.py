@@ -16,7 +16,7 @@ from blurline import cli
 from blurline.errors import BlurlineError
 from blurline.evaluation import annotated
 from blurline.evaluation.annotated import Choice
-from blurline.evaluation.run import judge
+from blurline.evaluation.run import check, judge
 from blurline.evaluation.scores import evaluate
 from blurline.images.decode import Limits
 from blurline.images.obfuscate import BlurStyle
@@ -195,7 +195,7 @@ def test_figures_follow_what_merge_blurs() -> None:
         for name, x in (("plates", 0), ("centerface", 60))
     ]
     row = {"sha256": "", "status": "ok", "reason": "", "width": 100, "height": 40, "faces": faces}
-    drawn = annotated.Drawn(np.array([(-10, -10, 30, 30), (200, 0, 220, 20)]), np.zeros((0, 4), np.int64))
+    drawn = annotated.Drawn(np.array([(-10, -10, 30, 30)]), np.zeros((0, 4), np.int64))
     found = judge(row, drawn, rules, BlurStyle("gaussian", 0.2, 0.1, 0.1))
     assert found.faces.tolist() == [[0, 0, 30, 30]]
     assert dict(zip(found.boxes[:, 0].tolist(), (found.scores >= 0.7).tolist(), strict=True)) == {0: True, 60: False}
@@ -211,7 +211,10 @@ def test_what_cannot_be_evaluated_is_said(tmp_path: Path, folder: Path) -> None:
     assert (
         refused(tmp_path / "none", None, Choice()) == f"{tmp_path}/none: no such folder: name one with annotated images"
     )
-    assert refused(folder, None, Choice()) == f"{folder}: no YOLO label file such as astronaut.txt"
+    assert refused(folder, None, Choice()) == (
+        f"{folder}: no YOLO label file such as astronaut.txt, and no other annotations (.json, .csv, *_gt.txt) are "
+        "there or named"
+    )
     (folder / "a.csv").write_text("image_id,x1,y1,x2,y2\nelsewhere/b.jpg,1,2,3,4\n")
     assert refused(folder, None, Choice()) == (
         f"{folder}/a.csv: none of its 1 images is in {folder}, such as elsewhere/b.jpg: "
@@ -224,3 +227,10 @@ def test_what_cannot_be_evaluated_is_said(tmp_path: Path, folder: Path) -> None:
     )
     assert refused(folder, folder / "b.csv", Choice(every=2, first=2)).startswith("--first 2: want 0 to 1")
     assert refused(folder, folder / "b.csv", Choice(categories=["face"])).startswith(f"{folder}/b.csv: --category face")
+
+
+def test_annotations_of_a_copy_of_another_size_are_refused() -> None:
+    inside, beyond = np.array([[10, 10, 20, 20], [-5, -5, 3, 3]]), np.array([[10, 10, 20, 20], [640, 10, 700, 90]])
+    check("a.jpg", inside, 500, 375)
+    with pytest.raises(BlurlineError, match=r"^a\.jpg: the annotated box 640, 10, 700, 90 lies outside"):
+        check("a.jpg", beyond, 500, 375)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from blurline import presets
 from blurline.errors import BlurlineError
@@ -209,7 +209,9 @@ class Review(_Group):
 Method = Literal["gaussian", "mosaic", "solid", "imagenet2021"]
 Strength = Annotated[float, Field(ge=0.05, le=2, description="less leaves faces recognisable")]
 Cells = Annotated[int, Field(ge=1, le=8, description="more leave faces recognisable")]
-Colour = Annotated[str, Field(pattern="^(mean|#[0-9a-f]{6})$", description="mean, or #rrggbb")]
+Colour = Annotated[
+    str, Field(pattern="^(mean|#[0-9a-fA-F]{6})$", description="mean, or #rrggbb"), AfterValidator(str.lower)
+]
 Shape = Literal["box", "ellipse"]
 Extent = Annotated[float, Field(ge=0, le=2)]
 

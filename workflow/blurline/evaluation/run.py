@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,22 @@ def judge(row: Mapping[str, Any], drawn: Drawn, rules: merge.Rules, style: BlurS
     )
 
 
+def check(image: str, faces: scores.Boxes, width: int, height: int) -> None:
+    """Make sure that every annotated face is in its image: others were drawn on a copy of another size.
+
+    Raises
+    ------
+    BlurlineError
+        Naming the first that is not.
+    """
+    for x1, y1, x2, y2 in faces:
+        if x1 < x2 and y1 < y2 and (x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height):
+            raise BlurlineError(
+                f"{image}: the annotated box {x1}, {y1}, {x2}, {y2} lies outside of the image, which has "
+                f"{width}×{height} pixels: were the annotations made on a copy of another size?"
+            )
+
+
 def _score(face: Mapping[str, Any], rules: merge.Rules) -> float:
     """The score on the scale of `detect.confidence`, where the detector has a confidence of its own."""
     score: float = round(face["score"], 3)
@@ -150,9 +166,13 @@ def _judged(
 
 
 def _pictures(
-    folder: Path, paths: Iterable[str], limits: Limits, asked: deque[tuple[str, int, int]], failed: dict[str, str]
+    folder: Path,
+    drawn: Mapping[str, Drawn],
+    limits: Limits,
+    asked: deque[tuple[str, int, int]],
+    failed: dict[str, str],
 ) -> Iterator[Picture]:
-    for path in paths:
+    for path, one in drawn.items():
         try:
             decoded = decode.load((folder / path).read_bytes(), limits)
             pixels = looks.for_detection(decoded)
@@ -162,6 +182,7 @@ def _pictures(
         if decoded.info.frames > 1:
             failed[path] = "several frames are not supported yet"
             continue
+        check(path, one.faces, pixels.shape[1], pixels.shape[0])
         asked.append((path, pixels.shape[1], pixels.shape[0]))
         yield Picture(pixels, decoded.oriented)
 

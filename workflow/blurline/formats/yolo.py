@@ -64,7 +64,8 @@ def read(
             rows.append((path, classes.get(class_, str(class_)), *outwards(*box, place), False))
     if not seen:
         raise BlurlineError(
-            f"{labels or folder}: no YOLO label file such as {label_file(images[0]) if images else 'x.txt'}"
+            f"{labels or folder}: no YOLO label file such as {label_file(images[0]) if images else 'x.txt'}, and no "
+            "other annotations (.json, .csv, *_gt.txt) are there or named"
         )
     return table(rows, images, str(folder))
 
