@@ -158,8 +158,12 @@ class Handler(BaseHTTPRequestHandler):
             self.good()
 
     def longer(self) -> None:
-        """Says fewer bytes than it sends, and keeps the connection open: the rest could be taken for an answer."""
-        self.send(200, DATA[:100] + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", length=100)
+        """Says fewer bytes than it sends, and keeps the connection open: the rest could be taken for an answer.
+
+        All at once: what comes after the connection has been asked for something else is an answer to that.
+        """
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+        self.wfile.write(head % 100 + DATA[:100] + head % 4 + b"evil")
 
     def chunked(self) -> None:
         self.send_response(200)

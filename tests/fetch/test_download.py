@@ -140,7 +140,10 @@ def test_secrets_stay_in_the_url_column(project: Path, capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize("image", [True, False])
 def test_memory_does_not_grow_with_the_shard(project: Path, image: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """200 rows of 800 kB, good or for the quarantine, in much less than 160 MB: some rows wait, none is kept."""
+    """200 rows of 800 kB, good or for the quarantine, in much less than 160 MB: some rows wait, none is kept.
+
+    What waits is twice in memory while it is passed to the process that decodes it.
+    """
     large = project / "data/sources/large"
     photograph = (project / "data/sources/images/cat.jpg").read_bytes() if image else b""
     large.write_bytes(photograph + b"\0" * 800_000)
@@ -150,4 +153,4 @@ def test_memory_does_not_grow_with_the_shard(project: Path, image: bool, monkeyp
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert {row["status"] for row in rows.values()} == {"ok" if image else "quarantined"}
-    assert peak < 40_000_000
+    assert peak < 60_000_000
