@@ -11,6 +11,21 @@ from blurline.params import Detect
 
 T = TypeVar("T")
 
+PARAMS = (
+    "detect.candidate",
+    "detect.classes",
+    "detect.device",
+    "detect.engine",
+    "detect.flips",
+    "detect.full_size",
+    "detect.image_sizes",
+    "detect.nms_iou",
+    "detect.precision",
+    "detect.tile",
+    "detect.turned",
+)
+"""The params that decide what the detectors find in a picture, but for which detectors there are."""
+
 
 def check(settings: Detect, files: Iterable[str]) -> None:
     """Make sure that the files below data/weights are those of the detectors of params.yaml.

@@ -150,11 +150,6 @@ def _left(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> Residual:
     return residual(before, after, mask)
 
 
-def equal(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> bool:
-    """Whether two pictures of one shape have the same samples where the mask, bool (H, W), says so."""
-    return not (_widest(one != other) & where).any()
-
-
 def _widest(samples: np.ndarray) -> np.ndarray:
     """The largest sample of every pixel: (H, W[, C]) to (H, W). Plane by plane, as numpy is slow along short axes."""
     if samples.ndim == 2:

@@ -16,7 +16,7 @@ from blurline.images.decode import Decoded, Limits
 from blurline.images.errors import CannotRelease
 from blurline.images.jpeg.clean import clean
 from blurline.images.jpeg.redact import redact as redact_jpeg
-from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, stronger, touched
+from blurline.images.obfuscate import BlurStyle, NotInImage, Region, Target, obfuscate, stronger, touched
 from blurline.images.proof import DIFFERS, TooWeak
 from blurline.images.raster import Raster, as_rgb
 from blurline.images.results import Outside, Redacted
@@ -72,8 +72,8 @@ def _redacted(
             return _unchanged(data, source, limits, metadata)
         blurred = redact_jpeg if source.info.format == "JPEG" else _blurred
         return blurred(data, source, targets, style, limits, metadata)
-    except ValueError as error:
-        raise CannotRelease("a box is empty or outside the image") from error
+    except NotInImage as error:
+        raise CannotRelease(str(error)) from error
 
 
 def _unchanged(data: bytes, source: Decoded, limits: Limits, metadata: Metadata) -> Redacted:

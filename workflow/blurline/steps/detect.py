@@ -19,20 +19,7 @@ from blurline.receipts import CLOSING
 
 ALGORITHM_VERSION = 4
 FOLDER = "detections"
-PARAMS = (
-    "detect.also",
-    "detect.candidate",
-    "detect.classes",
-    "detect.device",
-    "detect.engine",
-    "detect.flips",
-    "detect.full_size",
-    "detect.image_sizes",
-    "detect.nms_iou",
-    "detect.precision",
-    "detect.tile",
-    "detect.turned",
-)
+PARAMS = ("detect.also", *ensemble.PARAMS)
 READS = ("weights", "download")
 
 

@@ -22,22 +22,7 @@ ALGORITHM_VERSION = 1
 FOLDER = "recheck"
 # Those of detect, and the scores from which a box counts. Not detect.also, which the key of the weights holds: receipts
 # of this step are public, and where weights come from may be a private path or a link with a token.
-PARAMS = (
-    "recheck.enabled",
-    "detect.candidate",
-    "detect.classes",
-    "detect.confidence",
-    "detect.confidence_of",
-    "detect.device",
-    "detect.engine",
-    "detect.flips",
-    "detect.full_size",
-    "detect.image_sizes",
-    "detect.nms_iou",
-    "detect.precision",
-    "detect.tile",
-    "detect.turned",
-)
+PARAMS = ("recheck.enabled", "detect.confidence", "detect.confidence_of", *ensemble.PARAMS)
 READS = ("weights", "blur")
 
 
@@ -110,8 +95,8 @@ def outcome(
 def region_of(box: Box, regions: Sequence[Mapping[str, Any]], frame: int = ALL_FRAMES) -> int | None:
     """The index of the blurred region that a box lies in, or None: its centre does, or at least half of its area.
 
-    Of a frame, its own regions count and those of all frames.
-    Of several such regions, the one that it shares most pixels with; the first of equals.
+    Of a frame, its own regions count and those of all frames. Of several such regions, the one that it shares most
+    pixels with; the first of equals.
     """
     shared: dict[int, int] = {}
     for at, region in enumerate(regions):

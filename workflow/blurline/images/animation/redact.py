@@ -17,7 +17,7 @@ from blurline.images.animation.frame import Frame, Opener
 from blurline.images.containers import Metadata
 from blurline.images.decode import Decoded, Limits, Undecodable
 from blurline.images.errors import CannotRelease
-from blurline.images.obfuscate import BlurStyle, Region, Target, obfuscate, touched
+from blurline.images.obfuscate import BlurStyle, NotInImage, Region, Target, obfuscate, touched
 from blurline.images.proof import DIFFERS
 from blurline.images.results import Outside, Proof, Redacted
 
@@ -81,7 +81,7 @@ def _proven(
         result = webp.strip(data, source) if file_format == "WEBP" and not targets else None
         if result is None:
             result, shown, regions = _written(data, source, targets, style, limits, metadata)
-    except (CannotRelease, Undecodable):
+    except (CannotRelease, NotInImage, Undecodable):
         raise
     except Exception as error:  # Pillow's encoders raise as many kinds as its decoders
         raise CannotRelease(f"{file_format} could not be written") from error
@@ -122,10 +122,7 @@ def _blurred(
     """A frame before and after, its regions, and where it may have changed."""
     before = decode.upright_rgb(frame)
     here = [target for target in targets if target.frame in (ALL_FRAMES, index)]
-    try:
-        pixels, regions = obfuscate(before, here, style) if here else (before, [])
-    except ValueError as error:
-        raise CannotRelease("a box is empty or outside the image") from error
+    pixels, regions = obfuscate(before, here, style) if here else (before, [])
     return before, pixels, regions, touched(regions, before.shape[1], before.shape[0])
 
 

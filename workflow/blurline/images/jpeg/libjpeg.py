@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import _imaging
 
+from blurline.errors import BlurlineError
 from blurline.images.errors import CannotRelease
 from blurline.images.isolated import apart
 
@@ -234,7 +235,7 @@ class _Native:
         free(buffer)
 
 
-class NoLibjpeg(RuntimeError):
+class NoLibjpeg(BlurlineError):
     """Pillow was built in a way that keeps its libjpeg out of reach."""
 
 

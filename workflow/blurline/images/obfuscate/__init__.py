@@ -2,7 +2,7 @@
 
 from blurline.images.obfuscate.drawing import obfuscate
 from blurline.images.obfuscate.methods import MIN_CELL, MIN_SIGMA
-from blurline.images.obfuscate.regions import Region, Target, full_strength, plan, touched
+from blurline.images.obfuscate.regions import NotInImage, Region, Target, full_strength, plan, touched
 from blurline.images.obfuscate.residual import Residual, residual, residual_detail
 from blurline.images.obfuscate.styles import METHODS, SHAPES, WEAK, BlurStyle, stronger
 
@@ -13,6 +13,7 @@ __all__ = [
     "SHAPES",
     "WEAK",
     "BlurStyle",
+    "NotInImage",
     "Region",
     "Residual",
     "Target",

@@ -17,6 +17,13 @@ FULL = 256
 Rectangle = tuple[int, int, int, int]
 
 
+class NotInImage(ValueError):
+    """A box that is empty or has no pixel in the image: it cannot mean what its author meant."""
+
+    def __init__(self, reason: str = "a box is empty or outside the image") -> None:
+        super().__init__(reason)
+
+
 class Target(NamedTuple):
     """What to blur: a box in pixels, ``x2, y2`` exclusive, the class it is of, and its frame (-1: every frame)."""
 
@@ -131,13 +138,13 @@ def plan(targets: Iterable[Target], style: BlurStyle, width: int, height: int) -
 
     Raises
     ------
-    ValueError
-        For a box that is empty or has no pixel in the image: it cannot mean what its author meant.
+    NotInImage
+        For a box that is empty or has no pixel in the image.
     """
     wanted = {(target[:4], style.of(target.label)) for target in targets}
     for (x1, y1, x2, y2), _ in wanted:
         if x1 >= x2 or y1 >= y2 or x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
-            raise ValueError("a box is empty or outside the image")
+            raise NotInImage
     if style.method == "imagenet2021":
         regions = _published({box for box, _ in wanted}, width, height)
     else:
