@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -226,6 +227,21 @@ def test_checksum_releases_no_region_without_a_proof(changes: dict[str, Any], pr
         checksum.check_proofs(table)
     with pytest.raises(BlurlineError, match="a: released, and nothing says"):
         checksum.check_proofs(table.with_columns(outside=pl.lit(None, pl.String)))
+
+
+def test_checksum_looks_at_the_proofs_of_every_shard() -> None:
+    region = dict.fromkeys(tables.REGION) | {"x1": 1, "y1": 2, "x2": 3, "y2": 4, "method": "solid", "full": 0.5}
+    row = dict.fromkeys(tables.BLURRED) | {"image_id": "a", "action": "blurred", "outside": "pixels"}
+    merged = dict.fromkeys(tables.MERGED) | {"image_id": "a", "status": "ok", "state": "auto", "faces": []}
+    of = {
+        "raw": pl.DataFrame([dict.fromkeys(tables.RAW) | {"image_id": "a"}], dict(tables.RAW)),
+        "merged": pl.DataFrame([merged], dict(tables.MERGED)),
+        "blurred": pl.DataFrame([row | {"regions": [region]}], dict(tables.BLURRED)),
+    }
+    job: Any = SimpleNamespace(input=lambda folder, _: SimpleNamespace(table=lambda *_: of[folder]))
+    shard: Any = SimpleNamespace(name="one-00000", image_ids=["a"])
+    with pytest.raises(BlurlineError, match="a: region at 1, 2: released, and not proven"):
+        checksum._shard(job, shard)
 
 
 def test_a_crash_over_one_image_costs_that_image(photograph: bytes) -> None:

@@ -48,6 +48,20 @@ def test_an_untouched_face_is_never_proven(contrast: float, tolerance: float, si
         proof.prove(before, before, before, regions, tolerance, lossless=True)
 
 
+def test_a_corner_that_is_left_is_no_proof() -> None:
+    """Three per cent of the core, in which nothing is to be seen of the face's structure."""
+    before = np.full((100, 100, 3), 40, np.uint8)
+    intended, (region,) = blur(before, [(20, 20, 80, 80)], BlurStyle("solid", 0.3, 0.0, 0.0, colour="#f0f0f0"))
+    left = intended.copy()
+    left[20:22, 20:80] = before[20:22, 20:80]
+    for tolerance, lossless in ((15.0, False), (300.0, True)):
+        with pytest.raises(CannotRelease, match=f"^{proof.DIFFERS}$"):
+            proof.prove(before, intended, left, [region], tolerance, lossless=lossless)
+        left[20:21] = intended[20:21]  # half as much is taken for rounding of a few pixels
+        proof.prove(before, intended, left, [region], tolerance, lossless=lossless)
+        left[20:22, 20:80] = before[20:22, 20:80]
+
+
 def test_nothing_to_measure_is_no_proof() -> None:
     picture = noise(60, 60, 3)
     ellipse = Region(0, 0, 3, 3, "solid", None, 0, "ellipse", (-60, -60, 3, 3))
