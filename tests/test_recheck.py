@@ -339,6 +339,12 @@ def test_in_which_region_a_box_lies(box: Box, region: int | None) -> None:
     assert recheck.region_of(box, regions(*some)) == region
 
 
+def test_a_region_is_of_its_frame_or_of_all() -> None:
+    one = regions(Box(0, 0, 100, 100))
+    one[0]["frame"] = 2
+    assert [recheck.region_of(Box(10, 10, 90, 90), one, frame) for frame in (2, 1, -1)] == [0, None, None]
+
+
 def test_the_release_counts_what_was_found() -> None:
     def one(region: int) -> dict[str, Any]:
         return dict.fromkeys(tables.FOUND) | {"region": region}
